@@ -99,6 +99,7 @@ class NeighbourOptions:
     values: tuple[Literal["precision", "recall", "density", "coverage"], ...]
 
 
+Precision = Literal["float32", "bfloat16"]
 Options = FrechetOptions | FrechetInfinityOptions | KernelOptions | InceptionScoreOptions | NeighbourOptions
 
 
@@ -114,8 +115,8 @@ class ProtocolSpec:
         layer: Its layer.
         resize: How images reach the network's size.
         precision: Type of the network's weights and activations.
-        num_real: Real images used: the first so many; None takes all there are.
-        num_fake: Samples used: the first so many; None takes all that are given.
+        num_real: At most so many real images are used, the first ones; None takes all there are.
+        num_fake: Exactly so many samples are used, the first ones; None takes all that are given.
         options: The metric and its own settings.
         source: The paper and the official file and commit whose convention this is.
         deviates: Where the number can differ from the official one, and why.
@@ -127,7 +128,7 @@ class ProtocolSpec:
     extractor: str
     layer: str
     resize: str
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     num_real: int | None
     num_fake: int | None
     options: Options
@@ -161,17 +162,19 @@ class ProtocolSpec:
         """Direction of improvement."""
         return isinstance(self.options, (InceptionScoreOptions, NeighbourOptions))
 
-    def vary(self, *, layer: str | None = None, precision: str | None = None) -> ProtocolSpec:
-        """The same protocol on another layer or in another precision, under a name that says so.
+    def vary(
+        self, *, layer: str | None = None, precision: Precision | None = None, k: int | None = None
+    ) -> ProtocolSpec:
+        """The same protocol on another layer, in another precision or with other neighbours, under a name that says so.
 
-        The new name carries every change (``fid@192``, ``fid@bfloat16``), since the number is another one.
+        The new name carries every change (``fid@192``, ``prdc@192@k3``), since the number is another one. A ``k`` is
+        taken by nearest-neighbour metrics and leaves the others as they are.
         """
-        marks = [mark for mark, old in ((layer, self.layer), (precision, self.precision)) if mark and mark != old]
-        if not marks:
-            return self
-        return dataclasses.replace(
-            self,
-            name="@".join([self.name, *marks]),
-            layer=layer or self.layer,
-            precision=precision or self.precision,  # type: ignore[arg-type]
-        )
+        spec = self
+        if layer is not None and layer != self.layer:
+            spec = dataclasses.replace(spec, name=f"{spec.name}@{layer}", layer=layer)
+        if precision is not None and precision != self.precision:
+            spec = dataclasses.replace(spec, name=f"{spec.name}@{precision}", precision=precision)
+        if k is not None and isinstance(spec.options, NeighbourOptions) and k != spec.options.k:
+            spec = dataclasses.replace(spec, name=f"{spec.name}@k{k}", options=dataclasses.replace(spec.options, k=k))
+        return spec

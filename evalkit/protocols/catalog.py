@@ -1,0 +1,46 @@
+"""All protocols by name, groups of them, and the lock that keeps a name's meaning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from evalkit.errors import UsageError, lookup
+from evalkit.protocols import community, gan
+from evalkit.protocols.spec import NeighbourOptions, Precision, ProtocolSpec
+
+PROTOCOLS: Mapping[str, ProtocolSpec] = {spec.name: spec for spec in (*gan.PROTOCOLS, *community.PROTOCOLS)}
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "mini": ("fd_mini", "kd_mini", "is_mini", "prdc_mini"),
+    "stylegan": ("fid50k_full", "kid50k_full", "pr50k3_full", "is50k"),
+    "fidelity": ("fid", "kid", "is", "pr"),
+}
+
+LOCK = Path(__file__).with_name("locked.json")
+
+
+def locked_digests() -> dict[str, str]:
+    """Published digests by ``name/vN``. A digest here never changes; a changed protocol gets a new version."""
+    locked: dict[str, str] = json.loads(LOCK.read_text(encoding="utf-8"))
+    return locked
+
+
+def select(
+    names: Sequence[str], *, layer: str | None = None, precision: Precision | None = None, k: int | None = None
+) -> list[ProtocolSpec]:
+    """The protocols behind ``names`` (protocols or groups), in order, each once, varied as asked.
+
+    Raises:
+        UsageError: A name is unknown (the nearest are offered), no name was given, or ``k`` fits none of them.
+    """
+    table: dict[str, tuple[str, ...]] = {**{name: (name,) for name in PROTOCOLS}, **GROUPS}
+    chosen = dict.fromkeys(part for name in names if name for part in lookup(name, table, "protocol"))
+    if not chosen:
+        raise UsageError("no metric was named; try --metrics mini, or `evalkit list protocols`")
+    if k is not None and k < 1:
+        raise UsageError(f"k = {k}: nearest-neighbour metrics need k of 1 or more")
+    if k is not None and not any(isinstance(PROTOCOLS[name].options, NeighbourOptions) for name in chosen):
+        raise UsageError(f"--k {k} fits none of {', '.join(chosen)}; it belongs to pr, prdc and their kin")
+    return [PROTOCOLS[name].vary(layer=layer, precision=precision, k=k) for name in chosen]
