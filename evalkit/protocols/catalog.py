@@ -28,7 +28,11 @@ def locked_digests() -> dict[str, str]:
 
 
 def select(
-    names: Sequence[str], *, layer: str | None = None, precision: Precision | None = None, k: int | None = None
+    names: Sequence[str],
+    *,
+    layer: str | None = None,
+    precision: Precision | None = None,
+    k: int | None = None,
 ) -> list[ProtocolSpec]:
     """The protocols behind ``names`` (protocols or groups), in order, each once, varied as asked.
 

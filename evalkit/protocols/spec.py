@@ -104,13 +104,27 @@ Options = FrechetOptions | FrechetInfinityOptions | KernelOptions | InceptionSco
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class About:
+    """What a reader wants to know of a protocol. Words alone: rewording them changes no number and no digest.
+
+    Attributes:
+        title: One line for listings.
+        source: The paper and the official file and commit whose convention this is.
+        deviates: Where the number can differ from the official one, and why.
+    """
+
+    title: str
+    source: str
+    deviates: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ProtocolSpec:
     """Everything that decides a number, but the data and the weights.
 
     Attributes:
         name: What users type and papers quote.
         version: Raised whenever another field changes.
-        title: One line for listings.
         extractor: Name of the feature extractor.
         layer: Its layer.
         resize: How images reach the network's size.
@@ -118,13 +132,11 @@ class ProtocolSpec:
         num_real: At most so many real images are used, the first ones; None takes all there are.
         num_fake: Exactly so many samples are used, the first ones; None takes all that are given.
         options: The metric and its own settings.
-        source: The paper and the official file and commit whose convention this is.
-        deviates: Where the number can differ from the official one, and why.
+        about: Title, source and deviations, in words.
     """
 
     name: str
     version: int
-    title: str
     extractor: str
     layer: str
     resize: str
@@ -132,13 +144,12 @@ class ProtocolSpec:
     num_real: int | None
     num_fake: int | None
     options: Options
-    source: str
-    deviates: str = ""
+    about: About
 
     @property
     def digest(self) -> str:
-        """sha256 over all fields."""
-        return digest(self)
+        """sha256 over every field but the words about it."""
+        return digest({f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "about"})
 
     @property
     def id(self) -> str:
@@ -176,5 +187,7 @@ class ProtocolSpec:
         if precision is not None and precision != self.precision:
             spec = dataclasses.replace(spec, name=f"{spec.name}@{precision}", precision=precision)
         if k is not None and isinstance(spec.options, NeighbourOptions) and k != spec.options.k:
-            spec = dataclasses.replace(spec, name=f"{spec.name}@k{k}", options=dataclasses.replace(spec.options, k=k))
+            spec = dataclasses.replace(
+                spec, name=f"{spec.name}@k{k}", options=dataclasses.replace(spec.options, k=k)
+            )
         return spec

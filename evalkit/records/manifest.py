@@ -20,7 +20,9 @@ def git_commit(folder: Path) -> str | None:
     """The commit ``folder`` is at, with ``+changes`` where its tree is not clean; None outside a checkout."""
     git = ["git", "-C", str(folder)]
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        )
         status = subprocess.run(
             [*git, "status", "--porcelain", "--untracked-files=no"],
             capture_output=True, text=True, timeout=10, check=True,

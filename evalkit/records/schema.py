@@ -131,9 +131,13 @@ def record_from_dict(given: Mapping[str, Any], where: str) -> Record:
         samples, data = fields.pop("samples"), fields.pop("data")
         for name in ("ci95", "notes"):
             fields[name] = tuple(fields[name]) if fields[name] is not None else None
-        record = Record(samples=_data_use(samples), data=_data_use(data) if data is not None else None, **fields)
+        record = Record(
+            samples=_data_use(samples), data=_data_use(data) if data is not None else None, **fields
+        )
     except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{where}: not an evalkit record ({error}); move the file out of the results folder") from error
+        raise StoreError(
+            f"{where}: not an evalkit record ({error}); move the file out of the results folder"
+        ) from error
     if record.record_id != claimed:
         raise StoreError(
             f"{where}: the content does not match its record_id, so the file was edited or damaged after it was "

@@ -32,7 +32,12 @@ class RecordStore:
     def path_of(self, record: Record) -> Path:
         """Where ``record`` is, or will be, filed."""
         data = slug(record.data.name) if record.data is not None else "no-data"
-        return self.folder / data / slug(record.samples.name) / f"{slug(record.metric)}-{record.record_id[:12]}.json"
+        return (
+            self.folder
+            / data
+            / slug(record.samples.name)
+            / f"{slug(record.metric)}-{record.record_id[:12]}.json"
+        )
 
     def check_writable(self) -> None:
         """Makes the folder, so that a place that cannot be written is found before the work and not after it.
@@ -78,7 +83,9 @@ def read_records(paths: Sequence[Path]) -> list[Record]:
         try:
             given = json.loads(file.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise StoreError(f"{file}: not JSON ({error}); move the file out of the results folder") from error
+            raise StoreError(
+                f"{file}: not JSON ({error}); move the file out of the results folder"
+            ) from error
         if not isinstance(given, dict) or "record_id" not in given:
             raise StoreError(f"{file}: not an evalkit record; move the file out of the results folder")
         record = record_from_dict(given, str(file))
