@@ -1,0 +1,1 @@
+"""How each family of metrics goes from stored features, or models, to numbers with error bars."""

@@ -1,0 +1,162 @@
+"""From protocols and images to the work that has to be done: every image passes every network once.
+
+All that can be wrong with a request and be known without a network is found here, before any work.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+from evalkit.errors import MetricError, ProtocolError, UsageError
+from evalkit.protocols.spec import (
+    FrechetInfinityOptions,
+    FrechetOptions,
+    InceptionScoreOptions,
+    KernelOptions,
+    NeighbourOptions,
+    ProtocolSpec,
+)
+from evalkit.sources.base import ImageSource
+from evalkit.sources.statistics import ReferenceStatistics
+
+Role = Literal["samples", "data"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """One protocol with the counts it will use.
+
+    Attributes:
+        spec: The protocol.
+        num_fake: Samples used.
+        num_real: Real images used, or behind the statistics where that is known; None without data.
+    """
+
+    spec: ProtocolSpec
+    num_fake: int
+    num_real: int | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One pass of images through a network, shared by all measurements that need it.
+
+    Attributes:
+        role: Whose images.
+        extractor: The network.
+        resize: How images reach its size.
+        precision: Type of weights and activations.
+        layers: All layers that are needed.
+        num_images: How many images, from the first.
+    """
+
+    role: Role
+    extractor: str
+    resize: str
+    precision: str
+    layers: tuple[str, ...]
+    num_images: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What will be measured, and the passes it takes."""
+
+    measurements: tuple[Measurement, ...]
+    steps: tuple[Step, ...]
+
+
+def make_plan(
+    protocols: Sequence[ProtocolSpec], samples: ImageSource, data: ImageSource | ReferenceStatistics | None
+) -> Plan:
+    """Plans ``protocols`` on ``samples`` against ``data``.
+
+    Raises:
+        UsageError: A protocol needs real images and none were given.
+        ProtocolError: Counts or reference statistics do not fit a protocol.
+        MetricError: There are too few images for a metric to be defined.
+    """
+    measurements = tuple(_measurement(spec, samples, data) for spec in protocols)
+    grouped: dict[tuple[Role, str, str, str], tuple[dict[str, None], int]] = {}
+    for item in measurements:
+        spec = item.spec
+        roles: list[tuple[Role, int]] = [("samples", item.num_fake)]
+        if spec.needs_data and isinstance(data, ImageSource) and item.num_real is not None:
+            roles.append(("data", item.num_real))
+        for role, num in roles:
+            key = (role, spec.extractor, spec.resize, spec.precision)
+            layers, most = grouped.get(key, ({}, 0))
+            grouped[key] = ({**layers, spec.layer: None}, max(most, num))
+    steps = tuple(
+        Step(role=role, extractor=name, resize=resize, precision=precision, layers=tuple(layers), num_images=num)
+        for (role, name, resize, precision), (layers, num) in grouped.items()
+    )
+    return Plan(measurements=measurements, steps=steps)
+
+
+def _measurement(
+    spec: ProtocolSpec, samples: ImageSource, data: ImageSource | ReferenceStatistics | None
+) -> Measurement:
+    num_fake = len(samples) if spec.num_fake is None else spec.num_fake
+    if num_fake > len(samples):
+        short = spec.name.split("50k")[0]
+        raise ProtocolError(
+            f"{spec.name} is defined on {num_fake:,} samples and {samples.spec} has {len(samples):,}; make more "
+            f"samples, or use {short!r}, which takes as many as there are and says so in its name"
+        )
+    _check_count(spec, num_fake, "samples", samples.spec)
+    if not spec.needs_data:
+        return Measurement(spec=spec, num_fake=num_fake, num_real=None)
+    if data is None:
+        raise UsageError(f"{spec.name} compares with real images; name them with --data (a folder, an archive, …)")
+    if isinstance(data, ReferenceStatistics):
+        _check_reference(spec, data)
+        return Measurement(spec=spec, num_fake=num_fake, num_real=data.num)
+    num_real = len(data) if spec.num_real is None else min(spec.num_real, len(data))
+    _check_count(spec, num_real, "real images", data.spec)
+    if isinstance(spec.options, KernelOptions) and spec.options.subset_rule == "exact":
+        for num, what in ((num_fake, samples.spec), (num_real, data.spec)):
+            if num < spec.options.subset_size:
+                raise ProtocolError(f"{spec.name} draws subsets of {spec.options.subset_size} and {what} has {num}")
+    return Measurement(spec=spec, num_fake=num_fake, num_real=num_real)
+
+
+def _check_count(spec: ProtocolSpec, num: int, what: str, where: str) -> None:
+    options = spec.options
+    if isinstance(options, NeighbourOptions):
+        least, why = options.k + 1, f"k = {options.k} neighbours need at least k + 1 = {options.k + 1} images"
+    elif isinstance(options, InceptionScoreOptions):
+        least, why = options.splits, f"its {options.splits} splits need at least one image each"
+    elif isinstance(options, FrechetInfinityOptions):
+        least = 2 * options.num_points
+        why = f"its {options.num_points} sample sizes need at least {least} images"
+    else:
+        least, why = 2, "a spread needs at least 2 images"
+    if num < least:
+        raise MetricError(f"{spec.name} is not defined on {num} {what} ({where}): {why}")
+
+
+def _check_reference(spec: ProtocolSpec, data: ReferenceStatistics) -> None:
+    if not isinstance(spec.options, (FrechetOptions, FrechetInfinityOptions)):
+        raise ProtocolError(
+            f"{spec.name} needs the real images themselves and {data.spec} holds only their mean and covariance, which "
+            "serve Fréchet distances (fid, fid50k_full, fd_mini …); name the images with --data"
+        )
+    if data.format != "evalkit":
+        return
+    header = data.header
+    made = {field: header[field] for field in ("extractor", "layer", "resize", "precision")}
+    wanted = {"extractor": spec.extractor, "layer": spec.layer, "resize": spec.resize, "precision": spec.precision}
+    if made != wanted:
+        wrong = ", ".join(f"{field} {made[field]!r} where {wanted[field]!r} is needed" for field in made if made[field] != wanted[field])
+        raise ProtocolError(
+            f"{data.spec} was made under protocol {header['protocol']!r} and cannot serve {spec.name!r}: {wrong}; "
+            f"build one with `evalkit ref build DATA --protocol {spec.name.split('@')[0]} -o ref.npz`"
+        )
+    if spec.num_real is not None and data.num is not None and data.num > spec.num_real:
+        raise ProtocolError(
+            f"{data.spec} was made from {data.num:,} images under protocol {header['protocol']!r} and {spec.name!r} "
+            f"uses at most {spec.num_real:,}; build one with `evalkit ref build DATA --protocol {spec.name} -o ref.npz`"
+        )

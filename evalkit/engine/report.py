@@ -1,0 +1,135 @@
+"""What people see: plans and results on standard error, lists and findings on standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit.engine.cost import Costs
+from evalkit.records.schema import Record
+
+
+def _console(to_stdout: bool = False) -> Any:  # noqa: ANN401 - rich is imported when something is printed
+    from rich.console import Console
+
+    return Console(stderr=not to_stdout, highlight=False, soft_wrap=not to_stdout)
+
+
+def number(value: float, spread: float | None) -> str:
+    """A value with the digits its standard error supports, and two more of safety below a hundredth."""
+    if not spread:
+        return f"{value:.6g}"
+    import math
+
+    digits = min(max(1 - math.floor(math.log10(abs(spread))), 0), 10)
+    return f"{value:.{digits}f}"
+
+
+def print_records(records: Sequence[Record], output: Path) -> None:
+    """Values with error bars, and how the error bars were made."""
+    from rich.table import Table
+
+    table = Table(title=f"{records[0].samples.name} on {records[0].data.name if records[0].data else 'no data'}")
+    for heading in ("metric", "value", "± s.e.", "95 % interval", "n samples", "n real"):
+        table.add_column(heading, justify="left" if heading == "metric" else "right", no_wrap=True)
+    for record in records:
+        assert record.value is not None
+        arrow = "↑" if record.higher_is_better else "↓"
+        spread = record.standard_error
+        interval = "–"
+        if record.ci95 is not None:
+            interval = f"[{number(record.ci95[0], spread)}, {number(record.ci95[1], spread)}]"
+        real = record.data.num if record.data is not None else None
+        table.add_row(
+            f"{record.metric} {arrow}",
+            number(record.value, spread),
+            "–" if spread is None else f"{spread:.2g}",
+            interval,
+            f"{record.samples.num:,}",
+            "–" if real is None else f"{real:,}",
+        )
+    console = _console()
+    console.print(table)
+    said: dict[str, list[str]] = {}
+    for record in records:
+        for text in (record.ci_method, *record.notes):
+            if text:
+                said.setdefault(text, []).append(record.metric)
+    for text, metrics in said.items():
+        console.print(f"  {', '.join(metrics)}: {text}", markup=False)
+    console.print(f"filed in {output}", markup=False)
+
+
+def print_plan(costs: Costs) -> None:
+    """Measurements and passes, with cost."""
+    from rich.table import Table
+
+    console = _console()
+    wanted = Table(title="will measure")
+    for heading in ("protocol", "samples", "real images"):
+        wanted.add_column(heading)
+    for item in costs.measurements:
+        wanted.add_row(item.spec.id, f"{item.num_fake:,}", "–" if item.num_real is None else f"{item.num_real:,}")
+    console.print(wanted)
+    passes = Table(title="will compute")
+    for heading in ("images", "network", "layers", "to do", "on file", "GMAC", "MB on disk", "time"):
+        passes.add_column(heading)
+    for cost in costs.steps:
+        step = cost.step
+        time = "weights missing" if cost.seconds is None else f"{cost.seconds:.0f} s"
+        passes.add_row(
+            step.role, f"{step.extractor} ({step.resize}, {step.precision})", ", ".join(step.layers),
+            f"{step.num_images - cost.num_stored:,}", f"{cost.num_stored:,}", f"{cost.gmac:,.1f}",
+            f"{cost.megabytes:,.1f}", time,
+        )  # fmt: skip
+    console.print(passes)
+    for cost in costs.steps:
+        if cost.problem:
+            console.print(cost.problem, markup=False)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], to_stdout: bool = False) -> None:
+    """Rows of equal keys as a table."""
+    from rich.table import Table
+
+    if not rows:
+        return
+    table = Table()
+    for heading in rows[0]:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(_plain(value) for value in row.values()))
+    _console(to_stdout).print(table)
+
+
+def print_fields(fields: Mapping[str, Any]) -> None:
+    """Names and values, one a line."""
+    console = _console(to_stdout=True)
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        console.print(f"{name:<{width}}  {_plain(value)}", markup=False, soft_wrap=True)
+
+
+def print_doctor(findings: Mapping[str, Any]) -> None:
+    """What `doctor` found."""
+    console = _console(to_stdout=True)
+    packages = ", ".join(f"{name} {version}" for name, version in findings["packages"].items())
+    extras = ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in findings["extras"].items())
+    console.print(f"python {findings['python']}: {packages}", markup=False, soft_wrap=True)
+    console.print(f"extras: {extras}", markup=False)
+    console.print(f"device: {findings['device']}, {findings['cores']} cores", markup=False)
+    console.print(f"cache: {findings['cache']}", markup=False, soft_wrap=True)
+    print_rows(findings["weights"], to_stdout=True)
+    ready = [name for name, state in findings["protocols"].items() if state == "ready"]
+    console.print(f"can run now: {', '.join(ready) or 'nothing'}", markup=False, soft_wrap=True)
+    waiting: dict[str, list[str]] = {}
+    for name, state in findings["protocols"].items():
+        if state != "ready":
+            waiting.setdefault(state, []).append(name)
+    for state, names in waiting.items():
+        console.print(f"cannot run: {', '.join(names)}: {state}", markup=False, soft_wrap=True)
+
+
+def _plain(value: object) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,212 @@
+"""One evaluation from images to filed records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evalkit.digest import plain
+from evalkit.engine.cost import Costs, estimate_costs
+from evalkit.engine.device import describe_device, pick_device
+from evalkit.engine.plan import Measurement, Role, Step
+from evalkit.engine.procedures.distribution import Measured, measure
+from evalkit.engine.progress import Reporter
+from evalkit.engine.request import Arguments, Request, prepare
+from evalkit.errors import EvalkitError, ProtocolError
+from evalkit.features.base import Extractor
+from evalkit.features.extract import extract, feature_key
+from evalkit.features.store import FeatureTable
+from evalkit.protocols.spec import ProtocolSpec
+from evalkit.records.manifest import provenance
+from evalkit.records.schema import DataUse, Record
+from evalkit.records.store import RecordStore
+from evalkit.sources.base import ImageSource
+from evalkit.sources.statistics import ReferenceStatistics
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+Tables = dict[tuple[Role, str, str, str], dict[str, FeatureTable]]
+
+
+def plan(**arguments: Unpack[Arguments]) -> Costs:
+    """What `evaluate` would do with the same arguments, and what it would cost. Nothing is computed or filed.
+
+    Raises:
+        EvalkitError: The request cannot be run; the message says why.
+    """
+    request = prepare(**arguments)
+    return estimate_costs(request.plan, lambda step: _open(request, step))
+
+
+def evaluate(*, output: Path | str | None = Path("results"), **arguments: Unpack[Arguments]) -> list[Record]:
+    """Measures images under named protocols and files one record a number.
+
+    Args:
+        output: Results folder; None files nothing.
+        **arguments: Those of `evalkit.engine.request.prepare`; ``samples`` and ``metrics`` are required, and
+            ``data`` wherever a metric compares with real images.
+
+    Returns:
+        The records, in the order of ``metrics``. Under ``torchrun`` the list is empty but on process 0.
+
+    Raises:
+        EvalkitError: Something the user can mend. Whatever was finished before is kept and filed.
+    """
+    request = prepare(**arguments)
+    filed = None if output is None else RecordStore(Path(output))
+    if filed is not None and request.world.is_main:
+        filed.check_writable()
+    request.store.check_writable()
+    tables: Tables = {}
+    extractors: dict[tuple[Role, str, str, str], Extractor] = {}
+    seconds: dict[str, float] = {}
+    for step in request.plan.steps:
+        key = (step.role, step.extractor, step.resize, step.precision)
+        extractors[key], tables[key] = _open(request, step)
+        seconds[f"{step.role} {step.extractor}"] = _extract(request, step, extractors[key], tables[key])
+    if not request.world.is_main:
+        return []
+    records: list[Record] = []
+    failures: list[EvalkitError] = []
+    for item in request.plan.measurements:
+        try:
+            made = _measure(request, item, tables, extractors, seconds)
+        except EvalkitError as error:
+            failures.append(error)
+            continue
+        for record in made:
+            if filed is not None:
+                filed.append(record)
+        records += made
+    if failures:
+        kept = f"; {len(records)} other results are filed in {output}" if records and filed is not None else ""
+        raise type(failures[0])("; ".join(str(error) for error in failures) + kept)
+    return records
+
+
+def _open(request: Request, step: Step) -> tuple[Extractor, dict[str, FeatureTable]]:
+    from evalkit.features.catalog import load_extractor
+
+    source = request.samples if step.role == "samples" else request.data
+    assert isinstance(source, ImageSource)
+    extractor = load_extractor(
+        step.extractor,
+        layers=step.layers,
+        resize=step.resize,
+        precision=step.precision,
+        device=pick_device(request.device, request.world),
+        weights_dir=request.weights_dir,
+        overrides=request.weights,
+    )
+    tables = {
+        layer: request.store.table(feature_key(source, extractor, layer), step.num_images) for layer in step.layers
+    }
+    return extractor, tables
+
+
+def _extract(request: Request, step: Step, extractor: Extractor, tables: dict[str, FeatureTable]) -> float:
+    source = request.samples if step.role == "samples" else request.data
+    assert isinstance(source, ImageSource)
+    label = f"{step.role}: {step.extractor} on {describe_device(extractor.device)}"
+    with request.reporter.track(label) as progress:
+        done = extract(
+            source, extractor, tables, request.store,
+            batch_size=request.batch_size, rank=request.world.rank, world_size=request.world.size, progress=progress,
+        )  # fmt: skip
+    if done.damaged:
+        request.reporter.say(f"{done.damaged} stored feature shards were damaged; they were computed again")
+    if done.reused:
+        request.reporter.say(f"{step.role}: features of {done.reused:,} images were on file")
+    facts = request.store.facts(source.fingerprint, step.num_images)
+    if len(facts.sizes) > 1:
+        request.reporter.say(
+            f"{step.role}: {len(facts.sizes)} different image sizes, each resized by the protocol ({step.resize})"
+        )
+    for note in facts.notes:
+        request.reporter.say(f"{step.role}: {note}")
+    return done.seconds
+
+
+def _measure(
+    request: Request,
+    item: Measurement,
+    tables: Tables,
+    extractors: Mapping[tuple[Role, str, str, str], Extractor],
+    seconds: Mapping[str, float],
+) -> list[Record]:
+    spec = item.spec
+    key = (spec.extractor, spec.resize, spec.precision)
+    extractor = extractors["samples", *key]
+    fake = request.store.table(tables["samples", *key][spec.layer].key, item.num_fake)
+    real: FeatureTable | ReferenceStatistics | None = None
+    if isinstance(request.data, ReferenceStatistics):
+        real = request.data if spec.needs_data else None
+        _check_weights(spec, request.data, extractor)
+    elif spec.needs_data:
+        assert item.num_real is not None
+        real = request.store.table(tables["data", *key][spec.layer].key, item.num_real)
+    request.reporter.say(f"computing {spec.name} on {item.num_fake:,} samples")
+    started = time.perf_counter()
+    measured = measure(spec, fake, real, request.seed)
+    timings = {**seconds, spec.name: time.perf_counter() - started}
+    return [_record(request, item, extractor, part, timings) for part in measured]
+
+
+def _record(
+    request: Request, item: Measurement, extractor: Extractor, part: Measured, timings: Mapping[str, float]
+) -> Record:
+    spec, estimate = item.spec, part.estimate
+    return Record(
+        metric=part.metric,
+        value=estimate.value,
+        standard_error=estimate.standard_error,
+        ci95=estimate.interval,
+        ci_method=estimate.method,
+        bias=estimate.bias,
+        higher_is_better=spec.higher_is_better,
+        extras=dict(part.extras),
+        notes=estimate.notes,
+        seed=part.seed if part.seed is not None else estimate.seed,
+        protocol={
+            "name": spec.name,
+            "version": spec.version,
+            "digest": spec.digest,
+            "fields": plain(spec),
+        },
+        extractor={
+            "name": spec.extractor,
+            "layer": spec.layer,
+            "weights_sha256": extractor.weights_sha256,
+        },
+        samples=_data_use(request, request.samples, request.name, item.num_fake),
+        data=None if request.data is None else _data_use(request, request.data, request.data_name, item.num_real),
+        provenance=provenance(
+            device=describe_device(extractor.device), timings=timings, weights_file=extractor.weights_file
+        ),
+    )
+
+
+def _data_use(request: Request, given: ImageSource | ReferenceStatistics, name: str, num: int | None) -> DataUse:
+    if isinstance(given, ReferenceStatistics):
+        return DataUse(name=name, spec=given.spec, fingerprint=given.fingerprint, num=given.num)
+    facts = request.store.facts(given.fingerprint, num or 0)
+    return DataUse(
+        name=name,
+        spec=given.spec,
+        fingerprint=given.fingerprint,
+        num=num,
+        num_broken=len(given.broken),
+        notes=facts.notes,
+    )
+
+
+def _check_weights(spec: ProtocolSpec, reference: ReferenceStatistics, extractor: Extractor) -> None:
+    made_with = reference.header.get("weights_sha256")
+    if made_with is not None and made_with != extractor.weights_sha256:
+        raise ProtocolError(
+            f"{reference.spec} was made with other weights of {spec.extractor} ({str(made_with)[:12]}…, this run has "
+            f"{extractor.weights_sha256[:12]}…); build it again with the weights of this run"
+        )

@@ -1,0 +1,29 @@
+"""The command line of evalkit, and the only file that knows all three packages.
+
+``python run_eval.py`` and the console script ``evalkit`` are the same program. Nothing here imports torch or pandas:
+a verb imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import leaderboards.cli
+from evalkit import cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: Words after the program's name; those of this process where not given.
+
+    Returns:
+        0 on success, 1 for a verdict, 2 for an error the user can mend, 130 after Ctrl-C.
+    """
+    return cli.main(sys.argv[1:] if argv is None else argv, tables=leaderboards.cli.register)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Shared by all tests: where the optional data lie, a cache of its own, and no writes to the user's folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test has an empty cache and no weights but those it names."""
+    folder = tmp_path_factory.mktemp("evalkit")
+    monkeypatch.setenv("EVALKIT_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("EVALKIT_WEIGHTS", str(folder / "weights"))
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The small real data sets some tests hold numbers against; a test that asks for them is skipped without."""
+    folder = Path(os.environ.get("EVALKIT_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no data at {folder}; set $EVALKIT_DATA to run this test")
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves the tests marked `gpu` out where torch sees no GPU."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="torch sees no GPU"))
