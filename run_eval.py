@@ -1,7 +1,7 @@
 """The command line of evalkit, and the only file that knows all three packages.
 
-``python run_eval.py`` and the console script ``evalkit`` are the same program. Nothing here imports torch or pandas:
-a verb imports what it needs when it runs.
+``python run_eval.py`` and the console script ``evalkit`` are the same program. Nothing here imports torch or
+pandas: a verb imports what it needs when it runs.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import leaderboards.cli
+
 from evalkit import cli
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from evalkit.engine.run import plan as plan
     from evalkit.errors import EvalkitError as EvalkitError
     from evalkit.features.catalog import load_extractor as load_extractor
-    from evalkit.features.weights import fetch as fetch_weights
-    from evalkit.features.weights import verify as verify_weights
+    from evalkit.features.weights import fetch as fetch_weights  # noqa: F401
+    from evalkit.features.weights import verify as verify_weights  # noqa: F401
     from evalkit.protocols.catalog import PROTOCOLS as PROTOCOLS
     from evalkit.records.schema import Record as Record
     from evalkit.records.store import read_records as read_records
@@ -44,7 +44,7 @@ _HOMES = {
     "verify_weights": "evalkit.features.weights:verify",
 }
 
-__all__ = [  # noqa: PLE0604 - the names are those of the table above
+__all__ = [
     "__version__",
     *_HOMES,
 ]
@@ -52,7 +52,8 @@ __all__ = [  # noqa: PLE0604 - the names are those of the table above
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     if name not in _HOMES:
-        raise AttributeError(f"module 'evalkit' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")
+        known = ", ".join(sorted(_HOMES))
+        raise AttributeError(f"module 'evalkit' has no attribute {name!r}; it has {known}")
     module, _, attribute = _HOMES[name].partition(":")
     return getattr(importlib.import_module(module), attribute or name)
 

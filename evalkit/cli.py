@@ -1,7 +1,7 @@
-"""The verbs of the command line: run, ref, list, show, weights, doctor, and the tables handed in by `run_eval`.
+"""The verbs of the command line: run, ref, list, show, weights, doctor, and tables handed in by `run_eval`.
 
-A verb parses words and calls its Python twin. Results for machines go to standard output (``--json``), everything
-for people to standard error. Nothing heavy is imported before a verb runs.
+A verb parses words and calls its Python twin. Results for machines go to standard output (``--json``),
+everything for people to standard error. Nothing heavy is imported before a verb runs.
 """
 
 from __future__ import annotations
@@ -61,17 +61,23 @@ class Kind(str, Enum):
 
 WeightsDir = Annotated[
     Optional[Path],  # noqa: UP045 - typer on Python 3.10 reads this spelling
-    typer.Option("--weights-dir", help="Folder of weight files, for machines without a network. [$EVALKIT_WEIGHTS]"),
+    typer.Option(
+        "--weights-dir", help="Folder of weight files, for machines without a network. [$EVALKIT_WEIGHTS]"
+    ),
 ]
 WeightsFiles = Annotated[
     Optional[list[str]],  # noqa: UP045
-    typer.Option("--weights", metavar="NAME=FILE", help="Use this file for one network; named in the record."),
+    typer.Option(
+        "--weights", metavar="NAME=FILE", help="Use this file for one network; named in the record."
+    ),
 ]
 CacheDir = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--cache-dir", help="Where features are kept. [$EVALKIT_CACHE]"),
 ]
-DeviceOption = Annotated[Device, typer.Option(help="Where networks run; auto takes a GPU where there is one.")]
+DeviceOption = Annotated[
+    Device, typer.Option(help="Where networks run; auto takes a GPU where there is one.")
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images read at a time. It cannot change a number.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 
@@ -115,36 +121,56 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _top(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Measure generative image models under named protocols, with an error bar on every number."""
 
 
 @app.command()
 def run(
-    samples: Annotated[str, typer.Option(help="Images to judge: a folder, archive, npz, package.module:function …")],
+    samples: Annotated[
+        str, typer.Option(help="Images to judge: a folder, archive, npz, package.module:function …")
+    ],
     metrics: Annotated[str, typer.Option(help="Protocols or groups, with commas: fid,kid,is,prdc or mini.")],
     data: Annotated[str | None, typer.Option(help="Real images, or a reference statistics file.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Results folder; records are added to it.")] = Path("results"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Results folder; records are added to it.")
+    ] = Path("results"),
     name: Annotated[str | None, typer.Option(help="Name of the samples in tables.")] = None,
     data_name: Annotated[str | None, typer.Option(help="Name of the real images in tables.")] = None,
-    layer: Annotated[str | None, typer.Option(help="Another layer of the protocols' network, such as 192.")] = None,
-    precision: Annotated[PrecisionName, typer.Option(help="bfloat16 is faster and another protocol.")] = PrecisionName.float32,
-    k: Annotated[int | None, typer.Option(help="Neighbours of precision, recall, density and coverage.")] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Another layer of the protocols' network, such as 192.")
+    ] = None,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="bfloat16 is faster and another protocol.")
+    ] = PrecisionName.float32,
+    k: Annotated[
+        int | None, typer.Option(help="Neighbours of precision, recall, density and coverage.")
+    ] = None,
     num: Annotated[int | None, typer.Option(help="How many samples a callable makes.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use so many of the samples.")] = None,
     data_limit: Annotated[int | None, typer.Option(help="Use so many of the real images.")] = None,
-    subset_seed: Annotated[int | None, typer.Option(help="Draw the limited ones at random by this seed.")] = None,
+    subset_seed: Annotated[
+        int | None, typer.Option(help="Draw the limited ones at random by this seed.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="First seed of a callable, and seed of the bootstrap.")] = 0,
-    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave unreadable images out, and count them.")] = False,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave unreadable images out, and count them.")
+    ] = False,
     root: Annotated[Path | None, typer.Option(help="Folder of torchvision data sets.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Allow a torchvision data set to be downloaded.")] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Allow a torchvision data set to be downloaded.")
+    ] = False,
     device: DeviceOption = Device.auto,
     batch_size: BatchSize = 64,
     weights_dir: WeightsDir = None,
     weights: WeightsFiles = None,
     cache_dir: CacheDir = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its cost, and stop.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure samples, and file one record a result."""
@@ -153,11 +179,12 @@ def run(
     from evalkit.engine.run import evaluate, plan
 
     arguments: dict[str, Any] = {
-        "samples": samples, "data": data, "metrics": metrics.split(","), "name": name, "data_name": data_name,
-        "layer": layer, "precision": precision.value, "k": k, "num": num, "limit": limit, "data_limit": data_limit,
-        "subset_seed": subset_seed, "seed": seed, "skip_broken": skip_broken, "root": root, "download": download,
-        "device": device.value, "batch_size": batch_size, "weights_dir": weights_dir,
-        "weights": parse_weights(weights or []), "cache_dir": cache_dir, "reporter": reporter(),
+        "samples": samples, "data": data, "metrics": metrics, "name": name, "data_name": data_name,
+        "layer": layer, "precision": precision.value, "k": k, "num": num, "limit": limit,
+        "data_limit": data_limit, "subset_seed": subset_seed, "seed": seed, "skip_broken": skip_broken,
+        "root": root, "download": download, "device": device.value, "batch_size": batch_size,
+        "weights_dir": weights_dir, "weights": parse_weights(weights or []), "cache_dir": cache_dir,
+        "reporter": reporter(),
     }  # fmt: skip
     if dry_run:
         costs = plan(**arguments)
@@ -179,9 +206,13 @@ def ref_build(
     output: Annotated[Path, typer.Option("--output", "-o", help="The npz to write.")],
     protocol: Annotated[str, typer.Option(help="Protocol the statistics are for.")] = "fid",
     layer: Annotated[str | None, typer.Option(help="Another layer of the protocol's network.")] = None,
-    precision: Annotated[PrecisionName, typer.Option(help="Type of weights and activations.")] = PrecisionName.float32,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="Type of weights and activations.")
+    ] = PrecisionName.float32,
     limit: Annotated[int | None, typer.Option(help="Use so many of the images.")] = None,
-    subset_seed: Annotated[int | None, typer.Option(help="Draw the limited ones at random by this seed.")] = None,
+    subset_seed: Annotated[
+        int | None, typer.Option(help="Draw the limited ones at random by this seed.")
+    ] = None,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave unreadable images out.")] = False,
     root: Annotated[Path | None, typer.Option(help="Folder of torchvision data sets.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Allow a data set to be downloaded.")] = False,
@@ -198,8 +229,8 @@ def ref_build(
     header = build_reference(
         data, output, protocol=protocol, layer=layer, precision=precision.value, limit=limit,
         subset_seed=subset_seed, skip_broken=skip_broken, root=root, download=download, device=device.value,
-        batch_size=batch_size, weights_dir=weights_dir, weights=parse_weights(weights or []), cache_dir=cache_dir,
-        reporter=reporter(),
+        batch_size=batch_size, weights_dir=weights_dir, weights=parse_weights(weights or []),
+        cache_dir=cache_dir, reporter=reporter(),
     )  # fmt: skip
     print(f"{output}: {header['num']:,} images, protocol {header['protocol']}", file=sys.stderr)
 
@@ -230,7 +261,8 @@ def show(name: Annotated[str, typer.Argument(help="Name of a protocol.")], as_js
 
 @weights_app.command("fetch")
 def weights_fetch(
-    names: Annotated[list[str], typer.Argument(help="Names from `evalkit list weights`.")], weights_dir: WeightsDir = None
+    names: Annotated[list[str], typer.Argument(help="Names from `evalkit list weights`.")],
+    weights_dir: WeightsDir = None,
 ) -> None:
     """Download weights, going on where an interrupted download stopped, and check them."""
     from evalkit.engine.progress import reporter
@@ -245,7 +277,9 @@ def weights_fetch(
 
 @weights_app.command("verify")
 def weights_verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Names; all that are there if none is given.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names; all that are there if none is given.")
+    ] = None,
     weights_dir: WeightsDir = None,
 ) -> None:
     """Check weight files against their checksums."""

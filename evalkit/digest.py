@@ -1,7 +1,7 @@
 """Canonical JSON and its sha256: the only hash of specifications in the project.
 
-A digest covers every field of what it is given, by construction: dataclasses are expanded field by field and carry
-their class name, so that adding, renaming or changing a field changes the digest.
+A digest covers every field of what it is given, by construction: dataclasses are expanded field by field and
+carry their class name, so that adding, renaming or changing a field changes the digest.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The errors a user can cause: each says what was given, what is accepted and the next step.
 
-The command line prints the message alone and exits with code 2. Nothing in evalkit turns a failure into a number.
+The command line prints the message alone and exits with code 2. Nothing in evalkit turns a failure into a
+number.
 """
 
 from __future__ import annotations
@@ -61,5 +62,6 @@ def lookup(name: str, known: Mapping[str, T], kind: str) -> T:
     if name in known:
         return known[name]
     raise UsageError(
-        f"unknown {kind} {name!r} (nearest: {nearest(name, known)}); `evalkit list {kind}s` shows all {len(known)}"
+        f"unknown {kind} {name!r} (nearest: {nearest(name, known)}); `evalkit list {kind}s` shows all "
+        f"{len(known)}"
     )

@@ -41,8 +41,8 @@ def explain_os_errors(path: Path, doing: str) -> Iterator[None]:
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Opens a temporary file beside ``path`` and renames it into place when the block ends without an error.
 
-    A reader, or a run that is killed at any moment, sees the old file or the new one, never a part of it. The data
-    is flushed to the disk before the rename, so this holds across a power cut as well.
+    A reader, or a run that is killed at any moment, sees the old file or the new one, never a part of it. The
+    data is flushed to the disk before the rename, so this holds across a power cut as well.
 
     Raises:
         StoreError: The file-system errors that `explain_os_errors` names.
@@ -74,7 +74,11 @@ def write_text(path: Path, text: str) -> None:
 def sha256_file(path: Path) -> str:
     """The sha256 of a file's bytes, read in blocks."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else _sha256(file)
+        )
 
 
 def _sha256(file: BinaryIO) -> str:
@@ -86,7 +90,7 @@ def _sha256(file: BinaryIO) -> str:
 
 
 def cache_root(given: Path | None = None) -> Path:
-    """Where features and downloaded weights are kept: ``given``, else ``$EVALKIT_CACHE``, else the user's cache."""
+    """Where features and weights are kept: ``given``, else ``$EVALKIT_CACHE``, else the user's cache."""
     if given is not None:
         return given
     if from_environment := os.environ.get("EVALKIT_CACHE"):

@@ -1,4 +1,4 @@
-"""Shared by all tests: where the optional data lie, a cache of its own, and no writes to the user's folders."""
+"""Shared by all tests: where the optional data lie, and a cache of its own for every test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The small real data sets some tests hold numbers against; a test that asks for them is skipped without."""
+    """The small real data sets that some tests hold numbers against; those are skipped without."""
     folder = Path(os.environ.get("EVALKIT_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no data at {folder}; set $EVALKIT_DATA to run this test")

@@ -50,7 +50,12 @@ class Costs:
         """As JSON can hold it."""
         return {
             "measurements": [
-                {"protocol": m.spec.id, "values": list(m.spec.values), "num_fake": m.num_fake, "num_real": m.num_real}
+                {
+                    "protocol": m.spec.id,
+                    "values": list(m.spec.values),
+                    "num_fake": m.num_fake,
+                    "num_real": m.num_real,
+                }
                 for m in self.measurements
             ],
             "steps": [dataclasses.asdict(cost) for cost in self.steps],
@@ -69,13 +74,19 @@ def _cost(step: Step, open_step: Open) -> StepCost:
         extractor, tables = open_step(step)
     except WeightsError as error:
         gmac = info.gmac * step.num_images
-        return StepCost(step=step, num_stored=0, gmac=gmac, megabytes=megabytes, seconds=None, problem=str(error))
+        return StepCost(
+            step=step, num_stored=0, gmac=gmac, megabytes=megabytes, seconds=None, problem=str(error)
+        )
     table = next(iter(tables.values()))
     missing = {shard for each in tables.values() for shard in each.missing()}
     to_do = min(step.num_images, sum(len(table.shard_range(shard)) for shard in missing))
     seconds = to_do * _seconds_per_image(extractor) if to_do else 0.0
     return StepCost(
-        step=step, num_stored=step.num_images - to_do, gmac=info.gmac * to_do, megabytes=megabytes, seconds=seconds
+        step=step,
+        num_stored=step.num_images - to_do,
+        gmac=info.gmac * to_do,
+        megabytes=megabytes,
+        seconds=seconds,
     )
 
 

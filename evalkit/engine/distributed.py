@@ -1,8 +1,8 @@
 """Several processes on one evaluation, as ``torchrun`` starts them.
 
-The processes share the feature store and nothing else: each fills shards from its own starting point and skips those
-that are there, so the numbers cannot depend on how many there are, and a process that dies delays the others but does
-not stop them. Process 0 computes and files the results.
+The processes share the feature store and nothing else: each fills shards from its own starting point and
+skips those that are there, so the numbers cannot depend on how many there are, and a process that dies delays
+the others but does not stop them. Process 0 computes and files the results.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class World:
 
 
 def world() -> World:
-    """The world that ``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK`` describe; a single process where they are not set.
+    """The world that ``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK`` describe; one process where unset.
 
     Raises:
         UsageError: The variables contradict each other.
@@ -43,7 +43,11 @@ def world() -> World:
         rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         local = int(os.environ.get("LOCAL_RANK", str(rank)))
     except ValueError as error:
-        raise UsageError(f"RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers ({error}); unset them") from error
+        raise UsageError(
+            f"RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers ({error}); unset them"
+        ) from error
     if not 0 <= rank < size:
-        raise UsageError(f"RANK={rank} does not fit WORLD_SIZE={size}; start the processes with torchrun, or unset both")
+        raise UsageError(
+            f"RANK={rank} does not fit WORLD_SIZE={size}; start the processes with torchrun, or unset both"
+        )
     return World(rank, size, local)

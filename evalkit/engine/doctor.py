@@ -45,10 +45,10 @@ def doctor(*, weights_dir: Path | None = None, cache_dir: Path | None = None) ->
 
 def _device() -> str:
     try:
+        import torch
+
         from evalkit.engine.device import describe_device, pick_device
         from evalkit.engine.distributed import world
-
-        import torch
 
         return describe_device(torch.device(pick_device("auto", world())))
     except (ImportError, EvalkitError) as error:

@@ -1,4 +1,4 @@
-"""What there is: protocols, sources, extractors and weights, as rows a program or a person can read. No torch."""
+"""What there is: protocols, sources, extractors and weights, as rows for programs and people. No torch."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def weights_rows(folder: Path | None, names: Sequence[str]) -> list[Row]:
     found = []
     for entry in chosen:
         state = status(entry, weights_dir(folder))
-        found.append({"name": entry.name, "state": state.state, "file": str(state.path), "detail": state.detail})
+        found.append(
+            {"name": entry.name, "state": state.state, "file": str(state.path), "detail": state.detail}
+        )
     return found
 
 

@@ -90,7 +90,14 @@ def make_plan(
             layers, most = grouped.get(key, ({}, 0))
             grouped[key] = ({**layers, spec.layer: None}, max(most, num))
     steps = tuple(
-        Step(role=role, extractor=name, resize=resize, precision=precision, layers=tuple(layers), num_images=num)
+        Step(
+            role=role,
+            extractor=name,
+            resize=resize,
+            precision=precision,
+            layers=tuple(layers),
+            num_images=num,
+        )
         for (role, name, resize, precision), (layers, num) in grouped.items()
     )
     return Plan(measurements=measurements, steps=steps)
@@ -103,14 +110,17 @@ def _measurement(
     if num_fake > len(samples):
         short = spec.name.split("50k")[0]
         raise ProtocolError(
-            f"{spec.name} is defined on {num_fake:,} samples and {samples.spec} has {len(samples):,}; make more "
+            f"{spec.name} is defined on {num_fake:,} samples and {samples.spec} has {len(samples):,}; make "
+            f"more "
             f"samples, or use {short!r}, which takes as many as there are and says so in its name"
         )
     _check_count(spec, num_fake, "samples", samples.spec)
     if not spec.needs_data:
         return Measurement(spec=spec, num_fake=num_fake, num_real=None)
     if data is None:
-        raise UsageError(f"{spec.name} compares with real images; name them with --data (a folder, an archive, …)")
+        raise UsageError(
+            f"{spec.name} compares with real images; name them with --data (a folder, an archive, …)"
+        )
     if isinstance(data, ReferenceStatistics):
         _check_reference(spec, data)
         return Measurement(spec=spec, num_fake=num_fake, num_real=data.num)
@@ -119,7 +129,9 @@ def _measurement(
     if isinstance(spec.options, KernelOptions) and spec.options.subset_rule == "exact":
         for num, what in ((num_fake, samples.spec), (num_real, data.spec)):
             if num < spec.options.subset_size:
-                raise ProtocolError(f"{spec.name} draws subsets of {spec.options.subset_size} and {what} has {num}")
+                raise ProtocolError(
+                    f"{spec.name} draws subsets of {spec.options.subset_size} and {what} has {num}"
+                )
     return Measurement(spec=spec, num_fake=num_fake, num_real=num_real)
 
 
@@ -141,22 +153,35 @@ def _check_count(spec: ProtocolSpec, num: int, what: str, where: str) -> None:
 def _check_reference(spec: ProtocolSpec, data: ReferenceStatistics) -> None:
     if not isinstance(spec.options, (FrechetOptions, FrechetInfinityOptions)):
         raise ProtocolError(
-            f"{spec.name} needs the real images themselves and {data.spec} holds only their mean and covariance, which "
+            f"{spec.name} needs the real images themselves and {data.spec} holds only their mean and "
+            f"covariance, which "
             "serve Fréchet distances (fid, fid50k_full, fd_mini …); name the images with --data"
         )
     if data.format != "evalkit":
         return
     header = data.header
     made = {field: header[field] for field in ("extractor", "layer", "resize", "precision")}
-    wanted = {"extractor": spec.extractor, "layer": spec.layer, "resize": spec.resize, "precision": spec.precision}
+    wanted = {
+        "extractor": spec.extractor,
+        "layer": spec.layer,
+        "resize": spec.resize,
+        "precision": spec.precision,
+    }
     if made != wanted:
-        wrong = ", ".join(f"{field} {made[field]!r} where {wanted[field]!r} is needed" for field in made if made[field] != wanted[field])
+        wrong = ", ".join(
+            f"{field} {made[field]!r} where {wanted[field]!r} is needed"
+            for field in made
+            if made[field] != wanted[field]
+        )
         raise ProtocolError(
-            f"{data.spec} was made under protocol {header['protocol']!r} and cannot serve {spec.name!r}: {wrong}; "
+            f"{data.spec} was made under protocol {header['protocol']!r} and cannot serve {spec.name!r}: "
+            f"{wrong}; "
             f"build one with `evalkit ref build DATA --protocol {spec.name.split('@')[0]} -o ref.npz`"
         )
     if spec.num_real is not None and data.num is not None and data.num > spec.num_real:
         raise ProtocolError(
-            f"{data.spec} was made from {data.num:,} images under protocol {header['protocol']!r} and {spec.name!r} "
-            f"uses at most {spec.num_real:,}; build one with `evalkit ref build DATA --protocol {spec.name} -o ref.npz`"
+            f"{data.spec} was made from {data.num:,} images under protocol {header['protocol']!r} and "
+            f"{spec.name!r} "
+            f"uses at most {spec.num_real:,}; build one with `evalkit ref build DATA --protocol {spec.name} "
+            f"-o ref.npz`"
         )

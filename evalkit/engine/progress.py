@@ -1,4 +1,4 @@
-"""What a run says while it works: a live bar on a terminal, plain lines when piped; always on standard error."""
+"""What a run says while it works, on standard error: a live bar on a terminal, plain lines when piped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reference statistics: the mean and covariance of real images' features, with a header that says what they are."""
+"""Reference statistics: mean and covariance of real images' features, and a header saying what they are."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def build_reference(
     cache_dir: Path | str | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Writes ``mu``, ``sigma`` and a JSON header to ``output``; pytorch-fid and clean-fid can read the arrays.
+    """Writes ``mu``, ``sigma`` and a JSON header to ``output``; pytorch-fid and clean-fid read the arrays.
 
     Args:
         data: Real images, in any form a source takes.
@@ -71,7 +71,8 @@ def build_reference(
     spec = lookup(protocol, catalog.PROTOCOLS, "protocol").vary(layer=layer, precision=precision)
     if not isinstance(spec.options, (FrechetOptions, FrechetInfinityOptions)):
         raise ProtocolError(
-            f"{spec.name} cannot be computed from a mean and a covariance; build statistics for a Fréchet distance "
+            f"{spec.name} cannot be computed from a mean and a covariance; build statistics for a Fréchet "
+            f"distance "
             "(fid, fid50k_full, fid_clean, fd_mini)"
         )
     source = resolve(

@@ -30,7 +30,9 @@ def print_records(records: Sequence[Record], output: Path) -> None:
     """Values with error bars, and how the error bars were made."""
     from rich.table import Table
 
-    table = Table(title=f"{records[0].samples.name} on {records[0].data.name if records[0].data else 'no data'}")
+    table = Table(
+        title=f"{records[0].samples.name} on {records[0].data.name if records[0].data else 'no data'}"
+    )
     for heading in ("metric", "value", "± s.e.", "95 % interval", "n samples", "n real"):
         table.add_column(heading, justify="left" if heading == "metric" else "right", no_wrap=True)
     for record in records:
@@ -70,7 +72,9 @@ def print_plan(costs: Costs) -> None:
     for heading in ("protocol", "samples", "real images"):
         wanted.add_column(heading)
     for item in costs.measurements:
-        wanted.add_row(item.spec.id, f"{item.num_fake:,}", "–" if item.num_real is None else f"{item.num_real:,}")
+        wanted.add_row(
+            item.spec.id, f"{item.num_fake:,}", "–" if item.num_real is None else f"{item.num_real:,}"
+        )
     console.print(wanted)
     passes = Table(title="will compute")
     for heading in ("images", "network", "layers", "to do", "on file", "GMAC", "MB on disk", "time"):

@@ -19,11 +19,12 @@ from evalkit.sources.base import ImageSource
 from evalkit.sources.resolve import resolve
 from evalkit.sources.statistics import ReferenceStatistics
 
-Images = Any  # everything `evalkit.sources.resolve` takes: a path, a name, an array, a data set, a callable, a source
+# Everything `evalkit.sources.resolve` takes: a path, a name, an array, a data set, a callable, a source.
+Images = Any
 
 
 class Arguments(TypedDict, total=False):
-    """The arguments of `prepare`, `plan` and `evaluate`, for type checkers; `prepare` says what each means."""
+    """The arguments of `prepare`, `plan` and `evaluate`, for type checkers; `prepare` explains each."""
 
     samples: Images
     metrics: Sequence[str] | str
@@ -96,7 +97,8 @@ def prepare(
     """Resolves and checks a request without computing anything.
 
     Args:
-        samples: Images to judge: a folder, archive, npz, array, torch data set, callable of seeds, or a source.
+        samples: Images to judge: a folder, archive, npz, array, torch data set, callable of seeds, or a
+            source.
         metrics: Names of protocols or groups of them, as a list or with commas.
         data: Real images in the same forms, or a file of reference statistics.
         name: Name of the samples in tables; what was typed where None.
@@ -126,12 +128,18 @@ def prepare(
         raise UsageError(f"batch_size is {batch_size}; it must be 1 or more")
     names = metrics.split(",") if isinstance(metrics, str) else list(metrics)
     protocols = catalog.select(names, layer=layer, precision=precision, k=k)
-    shared: dict[str, Any] = {"subset_seed": subset_seed, "skip_broken": skip_broken, "root": root, "download": download}
+    shared: dict[str, Any] = {
+        "subset_seed": subset_seed,
+        "skip_broken": skip_broken,
+        "root": root,
+        "download": download,
+    }
     wanted = max((spec.num_fake for spec in protocols if spec.num_fake is not None), default=None)
     fake = resolve(samples, limit=limit, num=num if num is not None else wanted, seed=seed, **shared)
     if isinstance(fake, ReferenceStatistics):
         raise UsageError(
-            f"{fake.spec} holds statistics, and --samples must be images; statistics can stand for the real side (--data)"
+            f"{fake.spec} holds statistics, and --samples must be images; statistics can stand for the real "
+            f"side (--data)"
         )
     real = None if data is None else resolve(data, limit=data_limit, **shared)
     return Request(

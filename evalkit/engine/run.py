@@ -12,7 +12,6 @@ from evalkit.engine.cost import Costs, estimate_costs
 from evalkit.engine.device import describe_device, pick_device
 from evalkit.engine.plan import Measurement, Role, Step
 from evalkit.engine.procedures.distribution import Measured, measure
-from evalkit.engine.progress import Reporter
 from evalkit.engine.request import Arguments, Request, prepare
 from evalkit.errors import EvalkitError, ProtocolError
 from evalkit.features.base import Extractor
@@ -82,7 +81,9 @@ def evaluate(*, output: Path | str | None = Path("results"), **arguments: Unpack
                 filed.append(record)
         records += made
     if failures:
-        kept = f"; {len(records)} other results are filed in {output}" if records and filed is not None else ""
+        kept = (
+            f"; {len(records)} other results are filed in {output}" if records and filed is not None else ""
+        )
         raise type(failures[0])("; ".join(str(error) for error in failures) + kept)
     return records
 
@@ -102,7 +103,8 @@ def _open(request: Request, step: Step) -> tuple[Extractor, dict[str, FeatureTab
         overrides=request.weights,
     )
     tables = {
-        layer: request.store.table(feature_key(source, extractor, layer), step.num_images) for layer in step.layers
+        layer: request.store.table(feature_key(source, extractor, layer), step.num_images)
+        for layer in step.layers
     }
     return extractor, tables
 
@@ -114,7 +116,8 @@ def _extract(request: Request, step: Step, extractor: Extractor, tables: dict[st
     with request.reporter.track(label) as progress:
         done = extract(
             source, extractor, tables, request.store,
-            batch_size=request.batch_size, rank=request.world.rank, world_size=request.world.size, progress=progress,
+            batch_size=request.batch_size, rank=request.world.rank, world_size=request.world.size,
+            progress=progress,
         )  # fmt: skip
     if done.damaged:
         request.reporter.say(f"{done.damaged} stored feature shards were damaged; they were computed again")
@@ -123,7 +126,8 @@ def _extract(request: Request, step: Step, extractor: Extractor, tables: dict[st
     facts = request.store.facts(source.fingerprint, step.num_images)
     if len(facts.sizes) > 1:
         request.reporter.say(
-            f"{step.role}: {len(facts.sizes)} different image sizes, each resized by the protocol ({step.resize})"
+            f"{step.role}: {len(facts.sizes)} different image sizes, each resized by the protocol "
+            f"({step.resize})"
         )
     for note in facts.notes:
         request.reporter.say(f"{step.role}: {note}")
@@ -139,15 +143,15 @@ def _measure(
 ) -> list[Record]:
     spec = item.spec
     key = (spec.extractor, spec.resize, spec.precision)
-    extractor = extractors["samples", *key]
-    fake = request.store.table(tables["samples", *key][spec.layer].key, item.num_fake)
+    extractor = extractors[("samples", *key)]
+    fake = request.store.table(tables[("samples", *key)][spec.layer].key, item.num_fake)
     real: FeatureTable | ReferenceStatistics | None = None
     if isinstance(request.data, ReferenceStatistics):
         real = request.data if spec.needs_data else None
         _check_weights(spec, request.data, extractor)
     elif spec.needs_data:
         assert item.num_real is not None
-        real = request.store.table(tables["data", *key][spec.layer].key, item.num_real)
+        real = request.store.table(tables[("data", *key)][spec.layer].key, item.num_real)
     request.reporter.say(f"computing {spec.name} on {item.num_fake:,} samples")
     started = time.perf_counter()
     measured = measure(spec, fake, real, request.seed)
@@ -182,14 +186,18 @@ def _record(
             "weights_sha256": extractor.weights_sha256,
         },
         samples=_data_use(request, request.samples, request.name, item.num_fake),
-        data=None if request.data is None else _data_use(request, request.data, request.data_name, item.num_real),
+        data=None
+        if request.data is None
+        else _data_use(request, request.data, request.data_name, item.num_real),
         provenance=provenance(
             device=describe_device(extractor.device), timings=timings, weights_file=extractor.weights_file
         ),
     )
 
 
-def _data_use(request: Request, given: ImageSource | ReferenceStatistics, name: str, num: int | None) -> DataUse:
+def _data_use(
+    request: Request, given: ImageSource | ReferenceStatistics, name: str, num: int | None
+) -> DataUse:
     if isinstance(given, ReferenceStatistics):
         return DataUse(name=name, spec=given.spec, fingerprint=given.fingerprint, num=given.num)
     facts = request.store.facts(given.fingerprint, num or 0)
@@ -207,6 +215,7 @@ def _check_weights(spec: ProtocolSpec, reference: ReferenceStatistics, extractor
     made_with = reference.header.get("weights_sha256")
     if made_with is not None and made_with != extractor.weights_sha256:
         raise ProtocolError(
-            f"{reference.spec} was made with other weights of {spec.extractor} ({str(made_with)[:12]}…, this run has "
+            f"{reference.spec} was made with other weights of {spec.extractor} ({str(made_with)[:12]}…, "
+            f"this run has "
             f"{extractor.weights_sha256[:12]}…); build it again with the weights of this run"
         )

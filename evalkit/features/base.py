@@ -1,8 +1,8 @@
 """What every feature extractor is: a network, a resize, and the exact tensors behind both.
 
-An extractor maps uint8 RGB images of any size to float32 rows. The result for an image depends on that image alone:
-batches are cut and padded to one fixed shape before they reach the network, so that neither ``--batch-size`` nor the
-last partial batch can move a bit.
+An extractor maps uint8 RGB images of any size to float32 rows. The result for an image depends on that image
+alone: batches are cut and padded to one fixed shape before they reach the network, so that neither
+``--batch-size`` nor the last partial batch can move a bit.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Extractor(ABC):
 
 
 def tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Digest of named tensors: names, shapes and float32 values, in order of name, whatever file held them."""
+    """Digest of named tensors: names, shapes and float32 values, ordered by name, whatever file held them."""
     total = hashlib.sha256(b"evalkit-tensors-1")
     for name in sorted(tensors):
         value = np.ascontiguousarray(tensors[name].detach().cpu().float().numpy())

@@ -1,4 +1,4 @@
-"""From a source to stored features: resumable, overlapped, the same rows for any batch size and number of processes."""
+"""From a source to stored features: resumable, overlapped, the same rows for any batch size and world."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def extract(
     world_size: int = 1,
     progress: Progress | None = None,
 ) -> ExtractReport:
-    """Fills the missing shards of ``tables``, one table a layer of ``extractor``, all of the same number of rows.
+    """Fills the missing shards of ``tables``: one table a layer of ``extractor``, all of one length.
 
-    Reading and decoding run one batch ahead of the network. With several processes each starts at another shard and
-    skips what the others have filed meanwhile; all of them end with every shard in place.
+    Reading and decoding run one batch ahead of the network. With several processes each starts at another
+    shard and skips what the others have filed meanwhile; all of them end with every shard in place.
 
     Args:
         source: The images.
@@ -120,7 +120,8 @@ def _compute(
     store: FeatureStore,
     shard: int,
 ) -> dict[str, np.ndarray]:
-    # Reads are whole multiples of the micro-batch, so that a batch size cannot change which images share a pass.
+    # Reads are whole multiples of the micro-batch, so that a batch size cannot change which images share a
+    # pass.
     step = max(1, -(-batch_size // extractor.micro_batch)) * extractor.micro_batch
     cuts = [indices[start : start + step] for start in range(0, len(indices), step)]
     parts: dict[str, list[np.ndarray]] = {layer: [] for layer in extractor.layers}

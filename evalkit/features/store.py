@@ -1,9 +1,10 @@
 """Content-addressed feature store: atomic, checksummed, memory-mapped shards.
 
-A table of features is addressed by the digest of *all* that decides its numbers (`FeatureKey`). It is cut into shards
-of `SHARD_ROWS` rows; a shard is one ``.npy`` file whose name carries the checksum of its content and which appears by
-one rename. So a killed run loses at most the shard it was computing, a damaged shard is noticed before it is used and
-computed again, and several processes may fill one table without talking to each other.
+A table of features is addressed by the digest of *all* that decides its numbers (`FeatureKey`). It is cut
+into shards of `SHARD_ROWS` rows; a shard is one ``.npy`` file whose name carries the checksum of its content
+and which appears by one rename. So a killed run loses at most the shard it was computing, a damaged shard is
+noticed before it is used and computed again, and several processes may fill one table without talking to each
+other.
 """
 
 from __future__ import annotations
@@ -167,7 +168,9 @@ class FeatureTable:
         shards = wanted // SHARD_ROWS
         for shard in np.unique(shards):
             if not self.has(int(shard)):
-                raise StoreError(f"feature shard {int(shard)} is missing in {self._folder}; run the command again")
+                raise StoreError(
+                    f"feature shard {int(shard)} is missing in {self._folder}; run the command again"
+                )
             places = np.flatnonzero(shards == shard)
             out[places] = self._maps[int(shard)][wanted[places] - int(shard) * SHARD_ROWS]
         return out
@@ -195,7 +198,9 @@ class FeatureStore:
     def table(self, key: FeatureKey, num_rows: int | None = None) -> FeatureTable:
         """The first ``num_rows`` rows (all where None) of the table of ``key``."""
         name = digest(key)
-        return FeatureTable(self.root / name[:2] / name, key, key.num_images if num_rows is None else num_rows)
+        return FeatureTable(
+            self.root / name[:2] / name, key, key.num_images if num_rows is None else num_rows
+        )
 
     def describe(self, table: FeatureTable) -> None:
         """Files the key beside its shards, so that a person can tell what a folder holds."""
@@ -204,7 +209,9 @@ class FeatureStore:
         if not path.exists():
             write_text(path, json.dumps(dataclasses.asdict(table.key), indent=1, sort_keys=True) + "\n")
 
-    def add_facts(self, source: str, shard: int, sizes: Sequence[tuple[int, int]], notes: Sequence[str]) -> None:
+    def add_facts(
+        self, source: str, shard: int, sizes: Sequence[tuple[int, int]], notes: Sequence[str]
+    ) -> None:
         """Files what was noticed while reading one shard of the images of fingerprint ``source``.
 
         Filed before the shard's features, so that a resumed run tells the same story as an uninterrupted one.

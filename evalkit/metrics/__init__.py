@@ -1,0 +1,1 @@
+"""Pure functions of arrays: they know no model, data set, file or device."""

@@ -58,15 +58,18 @@ class Reordered:
 def canonical_order(rows: Rows) -> npt.NDArray[np.int64]:
     """An order of the rows that depends on their content alone, as an index array.
 
-    Floating-point sums depend on the order of their terms. Summing in this order makes a distance between two *sets*
-    the same to the last bit however the files were named or listed. Rows are ordered by a 64-bit hash of their bits;
-    equal rows are interchangeable, and different rows with equal hashes keep the order they came in.
+    Floating-point sums depend on the order of their terms. Summing in this order makes a distance between two
+    *sets* the same to the last bit however the files were named or listed. Rows are ordered by a 64-bit hash
+    of their bits; equal rows are interchangeable, and different rows with equal hashes keep the order they
+    came in.
     """
     width = rows.shape[1]
     rng = np.random.Generator(np.random.PCG64(0))
     odd = rng.integers(0, 2**63, size=width, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     hashes = [
-        (np.ascontiguousarray(block, dtype=np.float32).view(np.uint32).astype(np.uint64) * odd).sum(axis=1, dtype=np.uint64)
+        (np.ascontiguousarray(block, dtype=np.float32).view(np.uint32).astype(np.uint64) * odd).sum(
+            axis=1, dtype=np.uint64
+        )
         for block in blocks(rows)
     ]
     return np.argsort(np.concatenate(hashes), kind="stable") if hashes else np.empty(0, np.int64)

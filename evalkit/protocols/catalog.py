@@ -22,7 +22,7 @@ LOCK = Path(__file__).with_name("locked.json")
 
 
 def locked_digests() -> dict[str, str]:
-    """Published digests by ``name/vN``. A digest here never changes; a changed protocol gets a new version."""
+    """Locked digests by ``name/vN``. A digest here never changes; a changed protocol gets a new version."""
     locked: dict[str, str] = json.loads(LOCK.read_text(encoding="utf-8"))
     return locked
 
@@ -37,7 +37,8 @@ def select(
     """The protocols behind ``names`` (protocols or groups), in order, each once, varied as asked.
 
     Raises:
-        UsageError: A name is unknown (the nearest are offered), no name was given, or ``k`` fits none of them.
+        UsageError: A name is unknown (the nearest are offered), no name was given, or ``k`` fits none of
+            them.
     """
     table: dict[str, tuple[str, ...]] = {**{name: (name,) for name in PROTOCOLS}, **GROUPS}
     chosen = dict.fromkeys(part for name in names if name for part in lookup(name, table, "protocol"))

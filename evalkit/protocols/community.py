@@ -1,7 +1,7 @@
 """Other published conventions of the same metrics, each under a name of its own.
 
-The resize alone moves FID by more than most papers' improvements, so it is never a flag: ``fid_clean`` is clean-fid's
-number and ``fid_pytorch`` is pytorch-fid's.
+The resize alone moves FID by more than most papers' improvements, so it is never a flag: ``fid_clean`` is
+clean-fid's number and ``fid_pytorch`` is pytorch-fid's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ PROTOCOLS: tuple[ProtocolSpec, ...] = (
         about=About(
             title="Fréchet inception distance as clean-fid computes it (antialiased bicubic resize)",
             source="Parmar et al. 2022; GaParmar/clean-fid@e88c4d6 cleanfid/fid.py, resize.py",
-            deviates="sums and means in float64; the resize runs in torch and differs by rounding from Pillow's",
+            deviates="sums and means in float64; the resize runs in torch and differs by rounding from "
+            "Pillow's",
         ),
     ),
     dataclasses.replace(
@@ -34,7 +35,8 @@ PROTOCOLS: tuple[ProtocolSpec, ...] = (
         about=About(
             title="Kernel inception distance as clean-fid computes it (antialiased bicubic resize)",
             source="Parmar et al. 2022; GaParmar/clean-fid@e88c4d6 cleanfid/fid.py, resize.py",
-            deviates="subsets come from a seeded generator (seed 0), not from numpy's global one; sums in float64",
+            deviates="subsets come from a seeded generator (seed 0), not from numpy's global one; sums in "
+            "float64",
         ),
     ),
     dataclasses.replace(

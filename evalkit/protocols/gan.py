@@ -1,7 +1,8 @@
-"""The protocols GAN papers quote: StyleGAN's names with StyleGAN3's conventions, and forms for any number of images.
+"""The protocols GAN papers quote: StyleGAN's names and conventions, and forms for any number of images.
 
-Official: NVlabs/stylegan3@c233a91 `metrics/`, toshas/torch-fidelity@5e211a9. A name with a count demands that count;
-the short names take all images they are given and follow torch-fidelity, so that both agree on the same folders.
+Official: NVlabs/stylegan3@c233a91 `metrics/`, toshas/torch-fidelity@5e211a9. A name with a count demands that
+count; the short names take all images they are given and follow torch-fidelity, so that both agree on the
+same folders.
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ PROTOCOLS = (
         about=About(
             title="Kernel inception distance, 50,000 samples against all real images",
             source=f"{_KID_PAPER}; {_STYLEGAN3}kernel_inception_distance.py, metric_main.py",
-            deviates="subsets come from a seeded generator (seed 0), not from numpy's global one; sums in float64",
+            deviates="subsets come from a seeded generator (seed 0), not from numpy's global one; sums in "
+            "float64",
         ),
     ),
     ProtocolSpec(
@@ -111,7 +113,8 @@ PROTOCOLS = (
         about=About(
             title="Kernel inception distance, 50,000 samples against at most 50,000 real images",
             source=f"{_KID_PAPER}; {_STYLEGAN3}kernel_inception_distance.py, metric_main.py",
-            deviates="subsets come from a seeded generator (seed 0), not from numpy's global one; sums in float64",
+            deviates="subsets come from a seeded generator (seed 0), not from numpy's global one; sums in "
+            "float64",
         ),
     ),
     ProtocolSpec(
@@ -124,7 +127,8 @@ PROTOCOLS = (
         about=About(
             title="Improved precision and recall, 50,000 samples, at most 200,000 real images",
             source=f"{_PR_PAPER}; {_STYLEGAN3}precision_recall.py, metric_main.py",
-            deviates="VGG16 with torchvision's weights and TF1 resize as in torch-fidelity, since the official network is "
+            deviates="VGG16 with torchvision's weights and TF1 resize as in torch-fidelity, since the "
+            "official network is "
             "a pickle; exact distances where the official code rounds features and distances to float16",
         ),
     ),
@@ -175,7 +179,8 @@ PROTOCOLS = (
         about=About(
             title="Kernel inception distance of all images given",
             source=f"{_KID_PAPER}; {_FIDELITY}metric_kid.py",
-            deviates="sets smaller than 1,000 shrink the subsets, where the official code stops; sums in float64",
+            deviates="sets smaller than 1,000 shrink the subsets, where the official code stops; sums in "
+            "float64",
         ),
     ),
     ProtocolSpec(
@@ -222,7 +227,8 @@ PROTOCOLS = (
         about=About(
             title="Fréchet inception distance extrapolated to infinitely many samples",
             source=f"{_INF_PAPER}; mchong6/FID_IS_infinity@2cbf52e score_infinity.py",
-            deviates="sizes run from a tenth of the samples (at least 2) to all of them; the draws are seeded",
+            deviates="sizes run from a tenth of the samples (at least 2) to all of them; the draws are "
+            "seeded",
         ),
     ),
     ProtocolSpec(

@@ -1,8 +1,8 @@
 """A metric's name is a contract: frozen specifications whose digest covers every field.
 
-Two numbers may stand in one column only if they were made under protocols of equal digest, with the same extractor
-weights, against the same data. A change of any field needs a new version; `locked.json` holds the digests of all that
-were ever published, and a test compares.
+Two numbers may stand in one column only if they were made under protocols of equal digest, with the same
+extractor weights, against the same data. A change of any field needs a new version; `locked.json` holds the
+digests of all that were ever published, and a test compares.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ class NeighbourOptions:
 
     Attributes:
         k: Neighbours, the point itself not counted.
-        inside: ``<=`` counts a point on the rim of a ball as inside (Kynkäänniemi et al.), ``<`` does not (Naeem
-            et al.).
+        inside: ``<=`` counts a point on the rim of a ball as inside (Kynkäänniemi et al.), ``<`` does not
+            (Naeem et al.).
         values: What is reported, in order.
     """
 
@@ -176,10 +176,10 @@ class ProtocolSpec:
     def vary(
         self, *, layer: str | None = None, precision: Precision | None = None, k: int | None = None
     ) -> ProtocolSpec:
-        """The same protocol on another layer, in another precision or with other neighbours, under a name that says so.
+        """The same protocol on another layer, in another precision or with another k; its name says so.
 
-        The new name carries every change (``fid@192``, ``prdc@192@k3``), since the number is another one. A ``k`` is
-        taken by nearest-neighbour metrics and leaves the others as they are.
+        The new name carries every change (``fid@192``, ``prdc@192@k3``), since the number is another one. A
+        ``k`` is taken by nearest-neighbour metrics and leaves the others as they are.
         """
         spec = self
         if layer is not None and layer != self.layer:

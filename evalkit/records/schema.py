@@ -1,8 +1,9 @@
 """One result as one self-contained record.
 
-A record holds what was measured, under which protocol (every field of it), on what data (content fingerprints), with
-which weights, how sure the number is, and how it came about. Its ``record_id`` is the digest of everything that
-decides the result, so two runs of the same evaluation file the same record, and an edited record is noticed.
+A record holds what was measured, under which protocol (every field of it), on what data (content
+fingerprints), with which weights, how sure the number is, and how it came about. Its ``record_id`` is the
+digest of everything that decides the result, so two runs of the same evaluation file the same record, and an
+edited record is noticed.
 
 JSON has no NaN: a result that could not be scored has the value null and a reason, never 0.
 """
@@ -116,8 +117,8 @@ def record_from_dict(given: Mapping[str, Any], where: str) -> Record:
         where: File name for messages.
 
     Raises:
-        StoreError: The layout is unknown or newer, a field is missing or extra, or the content was changed after
-            filing.
+        StoreError: The layout is unknown or newer, a field is missing or extra, or the content was changed
+            after filing.
     """
     fields = dict(given)
     version = fields.get("schema_version")
@@ -140,7 +141,8 @@ def record_from_dict(given: Mapping[str, Any], where: str) -> Record:
         ) from error
     if record.record_id != claimed:
         raise StoreError(
-            f"{where}: the content does not match its record_id, so the file was edited or damaged after it was "
+            f"{where}: the content does not match its record_id, so the file was edited or damaged after it "
+            f"was "
             "filed; delete it and run the evaluation again"
         )
     return record

@@ -1,8 +1,8 @@
 """The results folder: one file a record, written whole, safe for many writers at once.
 
-Layout: ``<folder>/<data set>/<model>/<metric>-<first 12 digits of record_id>.json``. A file appears by one rename, so
-two runs may write the same folder at the same time and a killed run leaves no partial record; the name holds the
-content's digest, so an evaluation that is run again finds its record already filed.
+Layout: ``<folder>/<data set>/<model>/<metric>-<first 12 digits of record_id>.json``. A file appears by one
+rename, so two runs may write the same folder at the same time and a killed run leaves no partial record; the
+name holds the content's digest, so an evaluation that is run again finds its record already filed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What every source of images offers: a length, images by index, labels where present, and a content fingerprint.
+"""What every source of images offers: a length, images by index, labels, and a content fingerprint.
 
-Images leave a source as uint8 RGB arrays of shape ``(3, h, w)``, in an order that depends on the data alone. Sizes may
-differ within a source; a protocol's resize brings them together. Access is by index, so that any shard of a source can
-be computed by any process, in any order, and computed again after a crash.
+Images leave a source as uint8 RGB arrays of shape ``(3, h, w)``, in an order that depends on the data alone.
+Sizes may differ within a source; a protocol's resize brings them together. Access is by index, so that any
+shard of a source can be computed by any process, in any order, and computed again after a crash.
 """
 
 from __future__ import annotations

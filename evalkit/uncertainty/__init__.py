@@ -1,0 +1,1 @@
+"""Numbers with error bars. NumPy only."""

@@ -14,11 +14,12 @@ class Estimate:
 
     Attributes:
         value: The number the protocol defines, never corrected.
-        standard_error: One standard error of ``value``, or None where none is defined (the reason is in ``method``).
+        standard_error: One standard error of ``value``, or None where none is defined (the reason is in
+            ``method``).
         interval: The 95 % interval, or None where none is defined.
         method: How the error and the interval were obtained.
-        bias: First-order estimate of ``value`` minus its infinite-sample limit, where a formula exists. The interval
-            is then centred on ``value - bias``, and ``method`` says so.
+        bias: First-order estimate of ``value`` minus its infinite-sample limit, where a formula exists. The
+            interval is then centred on ``value - bias``, and ``method`` says so.
         seed: Seed of the draws behind the error, or None where nothing was drawn.
         notes: What a reader must know before trusting the interval.
     """

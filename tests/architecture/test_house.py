@@ -12,11 +12,14 @@ import pytest
 from evalkit.protocols import catalog
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = sorted(
-    path
-    for folder in ("evalkit", "reference_models", "leaderboards")
-    for path in (ROOT / folder).rglob("*.py")
-) + [ROOT / "run_eval.py"]
+FILES = [
+    *sorted(
+        path
+        for folder in ("evalkit", "reference_models", "leaderboards")
+        for path in (ROOT / folder).rglob("*.py")
+    ),
+    ROOT / "run_eval.py",
+]
 
 # A room may import from rooms of a smaller number, from itself, and from the rooms named beside it.
 LEVELS = {
@@ -84,7 +87,9 @@ def test_imports_point_down(path: Path):
             continue
         assert LEVELS[there] < LEVELS[here], f"{path.name} imports {module}, which is not below it"
         if here in ALLOWED:
-            assert there in ALLOWED[here], f"{path.name} imports {module}; {here} may only know {ALLOWED[here]}"
+            assert there in ALLOWED[here], (
+                f"{path.name} imports {module}; {here} may only know {ALLOWED[here]}"
+            )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -98,7 +103,8 @@ def test_every_file_opens_with_its_contract(path: Path):
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["run", "--help"], ["list", "protocols"], ["show", "fid50k_full"], ["table", "--help"]]
+    "command",
+    [["--help"], ["run", "--help"], ["list", "protocols"], ["show", "fid50k_full"], ["table", "--help"]],
 )
 def test_light_commands_import_no_heavy_package(command: list[str]):
     code = (
@@ -120,6 +126,8 @@ def test_published_protocols_keep_their_digests():
     now = {f"{spec.name}/v{spec.version}": spec.digest for spec in catalog.PROTOCOLS.values()}
     locked = catalog.locked_digests()
     changed = [name for name in now if name in locked and now[name] != locked[name]]
-    assert not changed, f"{changed} changed under their names: give each a new version and add it to locked.json"
+    assert not changed, (
+        f"{changed} changed under their names: give each a new version and add it to locked.json"
+    )
     missing = [name for name in now if name not in locked]
     assert not missing, f"{missing} are not locked: add their digests to locked.json"

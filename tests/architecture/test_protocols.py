@@ -25,7 +25,17 @@ def test_every_field_moves_the_digest(field: str, value: object):
 
 
 def test_no_field_was_forgotten_above():
-    tested = {"name", "version", "extractor", "layer", "resize", "precision", "num_real", "num_fake", "options"}
+    tested = {
+        "name",
+        "version",
+        "extractor",
+        "layer",
+        "resize",
+        "precision",
+        "num_real",
+        "num_fake",
+        "options",
+    }
     assert {f.name for f in dataclasses.fields(FID)} == tested | {"about"}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.errors import MetricError
-from evalkit.metrics.distribution import fid, fid_infinity, inception_score, kid, prdc
+from evalkit.metrics.distribution import fid
 from evalkit.metrics.distribution.checks import check_features
 from evalkit.metrics.moments import moments
 from evalkit.metrics.rows import Reordered, Rows, blocks, canonical_order
@@ -21,11 +21,10 @@ from evalkit.protocols.spec import (
     FrechetOptions,
     InceptionScoreOptions,
     KernelOptions,
-    NeighbourOptions,
     ProtocolSpec,
 )
 from evalkit.sources.statistics import ReferenceStatistics
-from evalkit.uncertainty import bootstrap, influence
+from evalkit.uncertainty import influence
 from evalkit.uncertainty.estimate import Estimate
 
 FloatArray = npt.NDArray[np.float64]
@@ -50,13 +49,16 @@ class Measured:
     seed: int | None = None
 
 
-def measure(spec: ProtocolSpec, fake: Rows, real: Rows | ReferenceStatistics | None, seed: int) -> list[Measured]:
+def measure(
+    spec: ProtocolSpec, fake: Rows, real: Rows | ReferenceStatistics | None, seed: int
+) -> list[Measured]:
     """All numbers of ``spec``.
 
     Args:
         spec: The protocol.
         fake: Features of the samples, ``(n, d)``.
-        real: Features of the real images, or their mean and covariance, or None where the protocol needs none.
+        real: Features of the real images, or their mean and covariance, or None where the protocol needs
+            none.
         seed: Seed of the bootstrap.
 
     Raises:
@@ -80,21 +82,30 @@ def measure(spec: ProtocolSpec, fake: Rows, real: Rows | ReferenceStatistics | N
     if isinstance(spec.options, FrechetInfinityOptions):
         return [_frechet_infinity(spec, spec.options, fake, real)]
     if isinstance(real, ReferenceStatistics):
-        raise MetricError(f"{spec.name} needs the real images themselves, and {real.spec} holds only statistics")
+        raise MetricError(
+            f"{spec.name} needs the real images themselves, and {real.spec} holds only statistics"
+        )
     if isinstance(spec.options, KernelOptions):
         return [_kernel(spec, spec.options, fake, real)]
     return _neighbours(spec, spec.options, fake, real, seed)
 
 
-def _frechet(spec: ProtocolSpec, options: FrechetOptions, fake: Rows, real: Rows | ReferenceStatistics) -> Measured:
-    # Sums run in an order that depends on the rows alone: the same set gives the same last bit under any listing.
+def _frechet(
+    spec: ProtocolSpec, options: FrechetOptions, fake: Rows, real: Rows | ReferenceStatistics
+) -> Measured:
+    # Sums run in an order that depends on the rows alone: the same set gives the same last bit under any
+    # listing.
     fake = Reordered(fake, canonical_order(fake))
     fake_moments = moments(fake)
     if isinstance(real, ReferenceStatistics):
         mu, sigma = reference_gaussian(real, options.ddof)
-        value = fid.frechet_distance_statistics(mu, sigma, fake_moments.mean, fake_moments.covariance(options.ddof))
+        value = fid.frechet_distance_statistics(
+            mu, sigma, fake_moments.mean, fake_moments.covariance(options.ddof)
+        )
         error = fid.FrechetInfluence((mu, sigma), fake_moments, ddof=options.ddof)
-        notes: tuple[str, ...] = ("the real side is a statistics file, taken as exact: the error is the samples' alone",)
+        notes: tuple[str, ...] = (
+            "the real side is a statistics file, taken as exact: the error is the samples' alone",
+        )
     else:
         real = Reordered(real, canonical_order(real))
         moments_real = moments(real)

@@ -1,0 +1,1 @@
+"""How far two sets of features are apart, and how they cover each other."""
