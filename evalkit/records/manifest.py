@@ -17,9 +17,18 @@ PACKAGES = ("evalkit", "torch", "torchvision", "numpy", "scipy", "scikit-learn",
 
 @functools.cache
 def git_commit(folder: Path) -> str | None:
-    """The commit ``folder`` is at, with ``+changes`` where its tree is not clean; None outside a checkout."""
+    """The commit ``folder`` is at, with ``+changes`` where its tree is not clean.
+
+    None outside a checkout, and where ``folder`` holds nothing that git tracks: a package installed in a
+    virtual environment inside somebody's project is not at that project's commit.
+    """
     git = ["git", "-C", str(folder)]
     try:
+        tracked = subprocess.run(
+            [*git, "ls-files", "."], capture_output=True, text=True, timeout=10, check=True
+        )
+        if not tracked.stdout.strip():
+            return None
         head = subprocess.run(
             [*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
         )

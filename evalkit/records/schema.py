@@ -59,7 +59,7 @@ class Record:
         notes: What a reader should know.
         seed: Seed of the random draws inside the metric and its interval.
         protocol: Name, version, digest and every field of the protocol.
-        extractor: Name, layer, resize, precision and digest of the weights.
+        extractor: Name, layer and digest of the weights; resize and precision are fields of the protocol.
         samples: The images that were judged.
         data: The real images they were held against; None for metrics that need none.
         provenance: When, where, with what, how long. Not part of ``record_id``.
@@ -141,9 +141,8 @@ def record_from_dict(given: Mapping[str, Any], where: str) -> Record:
         ) from error
     if record.record_id != claimed:
         raise StoreError(
-            f"{where}: the content does not match its record_id, so the file was edited or damaged after it "
-            f"was "
-            "filed; delete it and run the evaluation again"
+            f"{where}: the content does not match its record_id, so the file was edited or damaged after "
+            "it was filed; delete it and run the evaluation again"
         )
     return record
 
