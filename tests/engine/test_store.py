@@ -16,9 +16,17 @@ from evalkit.features.store import SHARD_ROWS, FeatureKey, FeatureStore, Feature
 from evalkit.metrics.rows import Reordered, Rows, canonical_order
 
 KEY = FeatureKey(
-    source="a" * 64, num_images=SHARD_ROWS + 10, extractor="mini", layer="features", width=3,
-    weights_sha256="b" * 64, resize="antialiased-bilinear", precision="float32", micro_batch=8, device_type="cpu",
-)  # fmt: skip
+    source="a" * 64,
+    num_images=SHARD_ROWS + 10,
+    extractor="mini",
+    layer="features",
+    width=3,
+    weights_sha256="b" * 64,
+    resize="antialiased-bilinear",
+    precision="float32",
+    micro_batch=8,
+    device_type="cpu",
+)
 
 
 def filled(store: FeatureStore, key: FeatureKey = KEY) -> tuple[FeatureTable, np.ndarray]:
