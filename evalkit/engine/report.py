@@ -8,6 +8,7 @@ from typing import Any
 
 from evalkit.engine.cost import Costs
 from evalkit.records.schema import Record
+from evalkit.uncertainty.format import MISSING, number
 
 
 def _console(to_stdout: bool = False) -> Any:  # noqa: ANN401 - rich is imported when something is printed
@@ -16,40 +17,41 @@ def _console(to_stdout: bool = False) -> Any:  # noqa: ANN401 - rich is imported
     return Console(stderr=not to_stdout, highlight=False, soft_wrap=not to_stdout)
 
 
-def number(value: float, spread: float | None) -> str:
-    """A value with the digits its standard error supports, and two more of safety below a hundredth."""
-    if not spread:
-        return f"{value:.6g}"
-    import math
-
-    digits = min(max(1 - math.floor(math.log10(abs(spread))), 0), 10)
-    return f"{value:.{digits}f}"
-
-
 def print_records(records: Sequence[Record], output: Path) -> None:
-    """Values with error bars, and how the error bars were made."""
+    """Values with error bars and bias estimates, and how they were made."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(
-        title=f"{records[0].samples.name} on {records[0].data.name if records[0].data else 'no data'}"
-    )
-    for heading in ("metric", "value", "± s.e.", "95 % interval", "n samples", "n real"):
+    data = f"against {records[0].data.name}" if records[0].data else "by itself"
+    table = Table(title=Text(f"{records[0].samples.name} {data}"))
+    biased = any(record.bias is not None for record in records)
+    headings = [
+        "metric",
+        "value",
+        "± s.e.",
+        "95 % interval",
+        *(["bias"] if biased else []),
+        "samples",
+        "real",
+    ]
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "metric" else "right", no_wrap=True)
     for record in records:
         assert record.value is not None
-        arrow = "↑" if record.higher_is_better else "↓"
         spread = record.standard_error
-        interval = "–"
+        interval = MISSING
         if record.ci95 is not None:
             interval = f"[{number(record.ci95[0], spread)}, {number(record.ci95[1], spread)}]"
         real = record.data.num if record.data is not None else None
+        bias = [MISSING if record.bias is None else number(record.bias, spread)] if biased else []
         table.add_row(
-            f"{record.metric} {arrow}",
+            f"{record.metric} {'↑' if record.higher_is_better else '↓'}",
             number(record.value, spread),
-            "–" if spread is None else f"{spread:.2g}",
+            MISSING if spread is None else f"{spread:.2g}",
             interval,
+            *bias,
             f"{record.samples.num:,}",
-            "–" if real is None else f"{real:,}",
+            MISSING if real is None else f"{real:,}",
         )
     console = _console()
     console.print(table)
@@ -73,7 +75,7 @@ def print_plan(costs: Costs) -> None:
         wanted.add_column(heading)
     for item in costs.measurements:
         wanted.add_row(
-            item.spec.id, f"{item.num_fake:,}", "–" if item.num_real is None else f"{item.num_real:,}"
+            item.spec.id, f"{item.num_fake:,}", MISSING if item.num_real is None else f"{item.num_real:,}"
         )
     console.print(wanted)
     passes = Table(title="will compute")
@@ -96,6 +98,7 @@ def print_plan(costs: Costs) -> None:
 def print_rows(rows: Sequence[Mapping[str, Any]], to_stdout: bool = False) -> None:
     """Rows of equal keys as a table."""
     from rich.table import Table
+    from rich.text import Text
 
     if not rows:
         return
@@ -103,7 +106,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], to_stdout: bool = False) -> No
     for heading in rows[0]:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(_plain(value) for value in row.values()))
+        table.add_row(*(Text(_plain(value)) for value in row.values()))
     _console(to_stdout).print(table)
 
 

@@ -59,6 +59,7 @@ def evaluate(*, output: Path | str | None = Path("results"), **arguments: Unpack
     if filed is not None and request.world.is_main:
         filed.check_writable()
     request.store.check_writable()
+    _announce(request)
     tables: Tables = {}
     extractors: dict[tuple[Role, str, str, str], Extractor] = {}
     seconds: dict[str, float] = {}
@@ -86,6 +87,18 @@ def evaluate(*, output: Path | str | None = Path("results"), **arguments: Unpack
         )
         raise type(failures[0])("; ".join(str(error) for error in failures) + kept)
     return records
+
+
+def _announce(request: Request) -> None:
+    for role, given in (("samples", request.samples), ("data", request.data)):
+        if isinstance(given, ImageSource):
+            left_out = f", {len(given.broken)} unreadable ones left out" if given.broken else ""
+            request.reporter.say(
+                f"{role}: {len(given):,} images in {given.spec}{left_out}; reading their content hash"
+            )
+        elif given is not None:
+            behind = "" if given.num is None else f" of {given.num:,} images"
+            request.reporter.say(f"{role}: statistics{behind} in {given.spec}")
 
 
 def _open(request: Request, step: Step) -> tuple[Extractor, dict[str, FeatureTable]]:
