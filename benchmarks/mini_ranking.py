@@ -1,8 +1,9 @@
 """Does the bundled extractor see what people and the FID network's first layers see? CIFAR-10, spoiled.
 
-CIFAR-10 test images are spoiled in four ways, each in steps that a person would put in the same order: noise,
-blur, classes left out, classes made rare. ``fd_mini`` and FID-192 (the genuine first layers of the FID network)
-judge every step against the other half of the test images, which the bundled network was not trained on either.
+CIFAR-10 test images are spoiled in four ways, each in steps that a person would put in the same order:
+noise, blur, classes left out, classes made rare. ``fd_mini`` and FID-192 (the genuine first layers of the
+FID network) judge every step against the other half of the test images; the bundled network was trained on
+neither half.
 
     python benchmarks/mini_ranking.py --cifar cifar10.npz --stem inception_2015_12_05_stem192.npz
 
@@ -109,7 +110,7 @@ def report(rows: list[dict]) -> str:
     ]
     lines = ["# fd_mini and FID-192 on CIFAR-10, spoiled step by step", ""]
     lines += [
-        "Value ± standard error against 5,000 other test images; by construction every family gets worse downwards.",
+        "Value ± standard error against 5,000 other test images; every family gets worse downwards.",
         "",
     ]
     lines += [markdown(["family", "images", "n", "fd_mini", "FID-192"], table), ""]
