@@ -72,8 +72,7 @@ def build_reference(
     if not isinstance(spec.options, (FrechetOptions, FrechetInfinityOptions)):
         raise ProtocolError(
             f"{spec.name} cannot be computed from a mean and a covariance; build statistics for a Fréchet "
-            f"distance "
-            "(fid, fid50k_full, fid_clean, fd_mini)"
+            "distance (fid, fid50k_full, fid_clean, fd_mini)"
         )
     source = resolve(
         data, limit=limit, subset_seed=subset_seed, skip_broken=skip_broken, root=root, download=download
@@ -106,7 +105,7 @@ def build_reference(
         "layer": spec.layer,
         "resize": spec.resize,
         "precision": spec.precision,
-        "weights_sha256": extractor.weights_sha256,
+        "weights_sha256": extractor.layer_sha256[spec.layer],
         "num": num,
         "ddof": spec.options.ddof,
         "source_spec": source.spec,

@@ -196,7 +196,7 @@ def _record(
         extractor={
             "name": spec.extractor,
             "layer": spec.layer,
-            "weights_sha256": extractor.weights_sha256,
+            "weights_sha256": extractor.layer_sha256[spec.layer],
         },
         samples=_data_use(request, request.samples, request.name, item.num_fake),
         data=None
@@ -226,9 +226,9 @@ def _data_use(
 
 def _check_weights(spec: ProtocolSpec, reference: ReferenceStatistics, extractor: Extractor) -> None:
     made_with = reference.header.get("weights_sha256")
-    if made_with is not None and made_with != extractor.weights_sha256:
+    here = extractor.layer_sha256[spec.layer]
+    if made_with is not None and made_with != here:
         raise ProtocolError(
-            f"{reference.spec} was made with other weights of {spec.extractor} ({str(made_with)[:12]}…, "
-            f"this run has "
-            f"{extractor.weights_sha256[:12]}…); build it again with the weights of this run"
+            f"{reference.spec} was made with other weights of {spec.extractor} ({str(made_with)[:12]}…, this "
+            f"run has {here[:12]}…); build it again with the weights of this run"
         )
