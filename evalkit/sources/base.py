@@ -25,13 +25,12 @@ class ImageSource(ABC):
         spec: What the user typed to name it; appears in plans, messages and records.
         labels: int64 array of shape ``(n,)``, or None where the data has no labels.
         broken: Names of the items that ``--skip-broken`` left out; they are not counted in ``len``.
-        notes: Sentences a record should carry about how the images were read.
     """
 
     spec: str
     labels: Int64Array | None = None
     broken: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    _stated: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int:
@@ -48,6 +47,27 @@ class ImageSource(ABC):
     @abstractmethod
     def item_digests(self, indices: Sequence[int]) -> Iterator[bytes]:
         """The sha256 digest of each item's stored content (file bytes, or shape and pixels)."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences a record should carry about how the images were read.
+
+        They depend on the content alone, never on what was loaded before, so that a resumed run files the
+        same record as an uninterrupted one.
+        """
+        return (*self._stated, *self.observed(range(len(self))))
+
+    @notes.setter
+    def notes(self, stated: tuple[str, ...]) -> None:
+        self._stated = stated
+
+    def observed(self, indices: Sequence[int]) -> tuple[str, ...]:
+        """The notes that the images at ``indices`` call for; a source that looks into its files has some."""
+        return ()
+
+    def item_name(self, index: int) -> str:
+        """How a message names the image at ``index``."""
+        return f"image {index} of {self.spec}"
 
     @property
     def fingerprint(self) -> str:

@@ -1,0 +1,79 @@
+"""Records into one tidy pandas frame: a row a number, a column a fact about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evalkit.records.schema import Record
+from evalkit.records.store import read_records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Facts of a record by the name of their column, in the order of the frame.
+FACTS = (
+    "data", "data_fingerprint", "num_data", "samples", "samples_fingerprint", "num_samples", "metric",
+    "value", "standard_error", "ci_low", "ci_high", "ci_method", "bias", "higher_is_better", "reason", "seed",
+    "protocol", "protocol_version", "protocol_digest", "kind", "extractor", "layer", "weights_sha256",
+    "created", "record_id",
+)  # fmt: skip
+
+
+def read_frame(paths: Sequence[Path | str] | Path | str) -> pd.DataFrame:
+    """All records below ``paths`` (results folders or single files) as a tidy frame, each record once.
+
+    Raises:
+        StoreError: A path does not exist, holds no record, or a file is not a whole record.
+    """
+    given = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    return frame_of(read_records([Path(path) for path in given]))
+
+
+def frame_of(records: Iterable[Record]) -> pd.DataFrame:
+    """``records`` as a tidy frame; missing numbers are NaN and missing words None."""
+    import pandas as pd
+
+    frame = pd.DataFrame([facts(record) for record in records], columns=list(FACTS))
+    numbers = ("value", "standard_error", "ci_low", "ci_high", "bias")
+    types: dict[Any, Any] = dict.fromkeys(numbers, "float64")
+    return frame.astype(types)
+
+
+def facts(record: Record) -> dict[str, Any]:
+    """The facts of one record that tables need, by the names in `FACTS`."""
+    low, high = record.ci95 if record.ci95 is not None else (None, None)
+    return {
+        "data": "" if record.data is None else record.data.name,
+        "data_fingerprint": "" if record.data is None else record.data.fingerprint,
+        "num_data": None if record.data is None else record.data.num,
+        "samples": record.samples.name,
+        "samples_fingerprint": record.samples.fingerprint,
+        "num_samples": record.samples.num,
+        "metric": record.metric,
+        "value": record.value,
+        "standard_error": record.standard_error,
+        "ci_low": low,
+        "ci_high": high,
+        "ci_method": record.ci_method,
+        "bias": record.bias,
+        "higher_is_better": record.higher_is_better,
+        "reason": record.reason,
+        "seed": record.seed,
+        "protocol": record.protocol.get("name", ""),
+        "protocol_version": record.protocol.get("version", 0),
+        "protocol_digest": record.protocol.get("digest", ""),
+        "kind": _kind(record.protocol),
+        "extractor": record.extractor.get("name", ""),
+        "layer": record.extractor.get("layer", ""),
+        "weights_sha256": record.extractor.get("weights_sha256", ""),
+        "created": record.provenance.get("created", ""),
+        "record_id": record.record_id,
+    }
+
+
+def _kind(protocol: Mapping[str, Any]) -> str:
+    """Family of the metric: the options class of its protocol, such as ``Frechet`` or ``Kernel``."""
+    options = protocol.get("fields", {}).get("options", {})
+    return str(options.get("__type__", "")).removesuffix("Options")
