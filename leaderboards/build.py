@@ -162,7 +162,8 @@ def to_frame(boards: Sequence[Board]) -> pd.DataFrame:
     rows = [_flat(board, row) for board in boards for row in board.rows]
     frame = pd.DataFrame(rows, columns=["data", "data_fingerprint", "rank", "model", "n", *parts])
     types: dict[Any, Any] = {"rank": "Int64", **dict.fromkeys(parts, "float64")}
-    return frame.astype(types)
+    typed: pd.DataFrame = frame.astype(types)
+    return typed
 
 
 _ENDS = ("se", "ci_low", "ci_high")

@@ -38,7 +38,8 @@ def frame_of(records: Iterable[Record]) -> pd.DataFrame:
     frame = pd.DataFrame([facts(record) for record in records], columns=list(FACTS))
     numbers = ("value", "standard_error", "ci_low", "ci_high", "bias")
     types: dict[Any, Any] = dict.fromkeys(numbers, "float64")
-    return frame.astype(types)
+    typed: pd.DataFrame = frame.astype(types)
+    return typed
 
 
 def facts(record: Record) -> dict[str, Any]:
