@@ -59,8 +59,8 @@ def _cell(cell: Cell | None) -> str:
     if cell.best:
         # Math symbols do not follow \textbf, so the value alone is bold.
         value = number(cell.value, cell.standard_error)
-        text = text.removeprefix(value)
-        found = rf"\textbf{{{escape(value)}}}{escape(' ' + text if text else '')}"
+        error = text.removeprefix(value)
+        found = rf"\textbf{{{escape(value)}}}" + (f" {escape(error)}" if error else "")
     else:
         found = escape(text)
     return found + (r" $\approx$" if cell.level else "") + (r" $\ddagger$" if cell.conflict else "")
