@@ -196,7 +196,8 @@ class Extractor(ABC):
             value = tensors[name].detach().float()
             if tuple(value.shape) != tuple(shape):
                 raise WeightsError(
-                    f"{where}: {name!r} has shape {tuple(value.shape)} and should have {tuple(shape)}; {advice}"
+                    f"{where}: {name!r} has shape {tuple(value.shape)} and should have "
+                    f"{tuple(shape)}; {advice}"
                 )
             if not bool(value.isfinite().all()):
                 raise WeightsError(f"{where}: {name!r} holds NaN or infinite values; {advice}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from evalkit.features.base import Extractor, UInt8Array
+from evalkit.features.base import Extractor, Float32Array, UInt8Array
 from evalkit.features.store import FeatureKey, FeatureStore, FeatureTable
 from evalkit.sources.base import ImageSource
 
@@ -41,7 +42,7 @@ def feature_key(source: ImageSource, extractor: Extractor, layer: str) -> Featur
         extractor=extractor.info.name,
         layer=layer,
         width=extractor.info.layers[layer],
-        weights_sha256=extractor.weights_sha256,
+        weights_sha256=extractor.layer_sha256[layer],
         resize=extractor.resize,
         precision=extractor.precision,
         micro_batch=extractor.micro_batch,
@@ -62,8 +63,9 @@ def extract(
 ) -> ExtractReport:
     """Fills the missing shards of ``tables``: one table a layer of ``extractor``, all of one length.
 
-    Reading and decoding run one batch ahead of the network. With several processes each starts at another
-    shard and skips what the others have filed meanwhile; all of them end with every shard in place.
+    Reading and decoding run one batch ahead of the network, across shards too. With several processes each
+    starts at another shard and skips what the others have filed meanwhile; all of them end with every shard
+    in place.
 
     Args:
         source: The images.
@@ -86,20 +88,26 @@ def extract(
     missing = sorted({shard for table in tables.values() for shard in table.missing()})
     total = sum(len(any_table.shard_range(shard)) for shard in missing)
     first = len(missing) * rank // max(world_size, 1)
-    done = computed = 0
+    order = missing[first:] + missing[:first]
+    step = max(1, -(-batch_size // extractor.micro_batch)) * extractor.micro_batch
+    computed = 0
+    parts: dict[str, list[Float32Array]] = {layer: [] for layer in tables}
+    sizes: set[tuple[int, int]] = set()
     with concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="evalkit-read") as reader:
         try:
-            for shard in missing[first:] + missing[:first]:
-                indices = any_table.shard_range(shard)
-                absent = [layer for layer, table in tables.items() if not table.has(shard)]
-                if absent:
-                    rows = _compute(source, extractor, indices, batch_size, reader, store, shard)
-                    for layer in absent:
-                        tables[layer].write(shard, rows[layer])
-                    computed += len(indices)
-                done += len(indices)
+            for read, images in _read_ahead(source, reader, _reads(tables, order, step)):
+                sizes.update((image.shape[1], image.shape[2]) for image in images)
+                for layer, rows in extractor(images).items():
+                    parts[layer].append(rows)
+                if read.ends_shard:
+                    store.add_facts(source.fingerprint, read.shard, sorted(sizes), source.notes)
+                    for layer in _absent(tables, read.shard):
+                        tables[layer].write(read.shard, np.concatenate(parts[layer]))
+                    computed += len(any_table.shard_range(read.shard))
+                    parts = {layer: [] for layer in tables}
+                    sizes = set()
                 if progress is not None:
-                    progress(done, total)
+                    progress(read.done, total)
         finally:
             # After Ctrl-C or an error the batch that is being read ahead is of no use.
             reader.shutdown(wait=True, cancel_futures=True)
@@ -111,28 +119,43 @@ def extract(
     )
 
 
-def _compute(
-    source: ImageSource,
-    extractor: Extractor,
-    indices: range,
-    batch_size: int,
-    reader: concurrent.futures.Executor,
-    store: FeatureStore,
-    shard: int,
-) -> dict[str, np.ndarray]:
+class _Read(NamedTuple):
+    # One batch to read.
+    shard: int
+    indices: range
+    ends_shard: bool
+    done: int  # images behind us when it is computed, those that needed nothing included
+
+
+def _reads(tables: Mapping[str, FeatureTable], shards: Iterable[int], step: int) -> Iterator[_Read]:
+    # Whether a shard is still absent is asked when its turn comes, since other processes fill the table too.
     # Reads are whole multiples of the micro-batch, so that a batch size cannot change which images share a
     # pass.
-    step = max(1, -(-batch_size // extractor.micro_batch)) * extractor.micro_batch
-    cuts = [indices[start : start + step] for start in range(0, len(indices), step)]
-    parts: dict[str, list[np.ndarray]] = {layer: [] for layer in extractor.layers}
-    sizes: set[tuple[int, int]] = set()
-    ahead = reader.submit(source.load, cuts[0])
-    for place in range(len(cuts)):
-        images: Sequence[UInt8Array] = ahead.result()
-        if place + 1 < len(cuts):
-            ahead = reader.submit(source.load, cuts[place + 1])
-        sizes.update((image.shape[1], image.shape[2]) for image in images)
-        for layer, rows in extractor(images).items():
-            parts[layer].append(rows)
-    store.add_facts(source.fingerprint, shard, sorted(sizes), source.notes)
-    return {layer: np.concatenate(rows) for layer, rows in parts.items()}
+    any_table = next(iter(tables.values()))
+    done = 0
+    for shard in shards:
+        indices = any_table.shard_range(shard)
+        if _absent(tables, shard):
+            for start in range(0, len(indices), step):
+                cut = indices[start : start + step]
+                ends = start + step >= len(indices)
+                yield _Read(shard, cut, ends, done + start + len(cut))
+        done += len(indices)
+
+
+def _read_ahead(
+    source: ImageSource, reader: concurrent.futures.Executor, reads: Iterable[_Read]
+) -> Iterator[tuple[_Read, Sequence[UInt8Array]]]:
+    # Each batch with the next one on its way.
+    waiting: tuple[_Read, concurrent.futures.Future[list[UInt8Array]]] | None = None
+    for read in reads:
+        submitted = (read, reader.submit(source.load, read.indices))
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
+        waiting = submitted
+    if waiting is not None:
+        yield waiting[0], waiting[1].result()
+
+
+def _absent(tables: Mapping[str, FeatureTable], shard: int) -> list[str]:
+    return [layer for layer, table in tables.items() if not table.has(shard)]

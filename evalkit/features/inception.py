@@ -1,13 +1,14 @@
-"""The FID Inception network (Szegedy et al. 2015, graph inception-2015-12-05), with torch-fidelity's tensor names.
+"""The FID Inception network (Szegedy et al. 2015, graph inception-2015-12-05), named as in torch-fidelity.
 
 Official: toshas/torch-fidelity@5e211a9 torch_fidelity/feature_extractor_inceptionv3.py, which reproduces the
-TensorFlow graph behind every published FID. Where that graph differs from torchvision's Inception v3: average
-pools leave padded zeros out, the last block pools its maximum, images are scaled as (x - 128) / 128, and the
-classifier has 1,008 outputs. Layers: the outputs of the first, second and sixth reduction averaged over positions
-(64, 192, 768), the pooled features (2048), and the classifier without and with its bias (logits_unbiased, logits).
+TensorFlow graph behind every published FID. Where that graph differs from torchvision's Inception v3:
+average pools leave padded zeros out, the last block pools its maximum, images are scaled as (x - 128) / 128,
+and the classifier has 1,008 outputs. Layers: the outputs of the first, second and sixth reduction averaged
+over positions (64, 192, 768), the pooled features (2048), and the classifier without and with its bias
+(logits_unbiased, logits).
 
-Deviates: BatchNorm is folded into the convolutions, which are computed channels-last; features differ from the
-official module's by rounding (below 1e-5 relative). The half-pixel resize is pytorch-fid's input
+Deviates: BatchNorm is folded into the convolutions, which are computed channels-last; features differ from
+the official module's by rounding (below 1e-5 relative). The half-pixel resize is pytorch-fid's input
 (mseitzer/pytorch-fid@b9c1811 src/pytorch_fid/inception.py): resized in [0, 1], then 2x - 1.
 """
 
@@ -207,11 +208,7 @@ class Inception(Extractor):
                 padding=(0, 0) if conv.valid else (height // 2, width // 2),
             )  # fmt: skip
         if "fc.weight" in tensors:
-            # As a convolution of one position, whose sums do not depend on an image's place in the batch.
-            weight = tensors["fc.weight"].view(CLASSES, 2048, 1, 1)
-            self._classifier = Convolution(
-                weight, torch.zeros(CLASSES), device=self.device, dtype=self._dtype
-            )
+            self._classifier = tensors["fc.weight"].to(self.device, self._dtype)
             self._bias = tensors.get("fc.bias", torch.zeros(CLASSES)).to(self.device)
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -230,9 +227,8 @@ class Inception(Extractor):
             if stage.layer and (stage.layer in self.layers or stage is STAGES[-1]):
                 found[stage.layer] = x.float().mean(dim=(2, 3))
         if any(layer in _HEADS for layer in self.layers):
-            pooled = found["2048"].to(self._dtype)[:, :, None, None]
-            scores = self._classifier(pooled.contiguous(memory_format=torch.channels_last))
-            found["logits_unbiased"] = scores.flatten(1).float()
+            scores = functional.linear(found["2048"].to(self._dtype), self._classifier)
+            found["logits_unbiased"] = scores.float()
             found["logits"] = found["logits_unbiased"] + self._bias
         return {layer: found[layer] for layer in self.layers}
 

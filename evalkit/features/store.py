@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,17 @@ SHARD_ROWS = 256
 FORMAT = "evalkit-features-1"
 
 Float32Array = npt.NDArray[np.float32]
-_SHARD_NAME = re.compile(r"(\d{6})-([0-9a-f]{32})\.npy")
+Stamp = tuple[int, int]  # size and time of change
+_SHARD_NAME = re.compile(r"(\d{6,})-([0-9a-f]{32})\.npy")
+
+
+class _Known(NamedTuple):
+    # A shard whose content this process has checked, and what the file looked like then.
+    path: Path
+    stamp: Stamp
+
+
+Verified = dict[tuple[Path, int], _Known]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,13 +92,20 @@ class FeatureTable:
     Fits `evalkit.metrics.rows.Rows`.
     """
 
-    def __init__(self, folder: Path, key: FeatureKey, num_rows: int) -> None:
-        """Opens the first ``num_rows`` rows of the table of ``key`` below ``folder``."""
+    def __init__(self, folder: Path, key: FeatureKey, num_rows: int, verified: Verified) -> None:
+        """Opens the first ``num_rows`` rows of the table of ``key`` below ``folder``.
+
+        Args:
+            folder: Where its shards are.
+            key: What it holds.
+            num_rows: How many rows of it to see.
+            verified: Shards this process has checked; shared by all tables of a store.
+        """
         self.key = key
         self.num_rows = num_rows
         self.damaged: list[int] = []
         self._folder = folder
-        self._maps: dict[int, Float32Array] = {}
+        self._verified = verified
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -112,29 +130,53 @@ class FeatureTable:
 
         A shard whose content does not have the checksum in its name is deleted and counted in `damaged`.
         """
-        return [shard for shard in range(self.num_shards) if not self.has(shard)]
+        candidates: dict[int, list[Path]] = {}
+        for path in self._folder.glob("*.npy"):
+            if match := _SHARD_NAME.fullmatch(path.name):
+                candidates.setdefault(int(match[1]), []).append(path)
+        return [
+            shard for shard in range(self.num_shards) if self._find(shard, candidates.get(shard, [])) is None
+        ]
 
     def has(self, shard: int) -> bool:
-        """Whether ``shard`` is there and whole."""
-        if shard in self._maps:
-            return True
-        expected = (len(self.shard_range(shard)), self.key.width)
-        for path in sorted(self._folder.glob(f"{shard:06d}-*.npy")):
+        """Whether ``shard`` is there and whole. What this process has checked is not read again."""
+        return self._path(shard) is not None
+
+    def _path(self, shard: int) -> Path | None:
+        known = self._verified.get((self._folder, shard))
+        if known is not None and _stamp(known.path) == known.stamp:
+            return known.path
+        return self._find(shard, list(self._folder.glob(f"{shard:06d}-*.npy")))
+
+    def _find(self, shard: int, candidates: Sequence[Path]) -> Path | None:
+        # The first of the candidates that is whole; the others are deleted.
+        for path in sorted(candidates):
+            known = self._verified.get((self._folder, shard))
+            stamp = _stamp(path)
+            if stamp is None:
+                continue  # another process found it damaged first
+            if known is not None and (known.path, known.stamp) == (path, stamp):
+                return path
             match = _SHARD_NAME.fullmatch(path.name)
             if match is None:
                 continue
             try:
                 content = path.read_bytes()
             except FileNotFoundError:
-                continue  # another process found it damaged first
-            if hashlib.sha256(content).hexdigest()[:32] == match[2]:
-                rows = np.load(path, mmap_mode="r", allow_pickle=False)
-                if rows.shape == expected and rows.dtype == np.float32:
-                    self._maps[shard] = rows
-                    return True
+                continue
+            if hashlib.sha256(content).hexdigest()[:32] == match[2] and self._fits(shard, content):
+                self._verified[self._folder, shard] = _Known(path, stamp)
+                return path
             self.damaged.append(shard)
             path.unlink(missing_ok=True)
-        return False
+        return None
+
+    def _fits(self, shard: int, content: bytes) -> bool:
+        try:
+            rows = np.load(io.BytesIO(content), allow_pickle=False)
+        except ValueError:
+            return False
+        return bool(rows.shape == (len(self.shard_range(shard)), self.key.width) and rows.dtype == np.float32)
 
     def write(self, shard: int, rows: Float32Array) -> None:
         """Files ``rows`` as ``shard``.
@@ -151,7 +193,9 @@ class FeatureTable:
         path = self._folder / f"{shard:06d}-{hashlib.sha256(content).hexdigest()[:32]}.npy"
         with atomic_write(path) as file:
             file.write(content)
-        self._maps[shard] = np.load(path, mmap_mode="r", allow_pickle=False)
+        stamp = _stamp(path)
+        if stamp is not None:
+            self._verified[self._folder, shard] = _Known(path, stamp)
 
     def __getitem__(self, index: slice | npt.NDArray[np.int64]) -> Float32Array:
         """Rows of a slice or an index array, copied to memory.
@@ -166,13 +210,19 @@ class FeatureTable:
             wanted = np.asarray(index, dtype=np.int64)
         out = np.empty((len(wanted), self.key.width), np.float32)
         shards = wanted // SHARD_ROWS
-        for shard in np.unique(shards):
-            if not self.has(int(shard)):
-                raise StoreError(
-                    f"feature shard {int(shard)} is missing in {self._folder}; run the command again"
-                )
-            places = np.flatnonzero(shards == shard)
-            out[places] = self._maps[int(shard)][wanted[places] - int(shard) * SHARD_ROWS]
+        order = np.argsort(shards, kind="stable")
+        for places in np.split(order, np.flatnonzero(np.diff(shards[order])) + 1):
+            if not len(places):
+                continue  # no rows were asked for
+            shard = int(shards[places[0]])
+            path = self._path(shard)
+            if path is None:
+                raise StoreError(f"feature shard {shard} is missing in {self._folder}; run the command again")
+            # Mapped only while its rows are copied: pages of maps that stay open count as this process's
+            # memory, which would grow with the number of images.
+            rows = np.load(path, mmap_mode="r", allow_pickle=False)
+            out[places] = rows[wanted[places] - shard * SHARD_ROWS]
+            del rows
         return out
 
 
@@ -182,6 +232,7 @@ class FeatureStore:
     def __init__(self, root: Path) -> None:
         """Opens the store at ``root``; folders are created when something is filed."""
         self.root = root
+        self._verified: Verified = {}
 
     def check_writable(self) -> None:
         """Finds a place that cannot be written before the work, not after it.
@@ -199,7 +250,10 @@ class FeatureStore:
         """The first ``num_rows`` rows (all where None) of the table of ``key``."""
         name = digest(key)
         return FeatureTable(
-            self.root / name[:2] / name, key, key.num_images if num_rows is None else num_rows
+            self.root / name[:2] / name,
+            key,
+            key.num_images if num_rows is None else num_rows,
+            self._verified,
         )
 
     def describe(self, table: FeatureTable) -> None:
@@ -231,3 +285,11 @@ class FeatureStore:
                 sizes.update((int(h), int(w)) for h, w in found["sizes"])
                 notes.update(found["notes"])
         return SourceFacts(sizes=tuple(sorted(sizes)), notes=tuple(sorted(notes)))
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_size, found.st_mtime_ns

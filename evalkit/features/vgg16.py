@@ -1,12 +1,11 @@
 """VGG16 (Simonyan and Zisserman 2015) for improved precision and recall, with torchvision's tensor names.
 
-Official: toshas/torch-fidelity@5e211a9 torch_fidelity/feature_extractor_vgg16.py: TF1 bilinear to 224x224, then
-(x / 255 - mean) / std of ImageNet, second fully connected layer, 4,096 features before (fc2) or after (fc2_relu)
-the rectifier. NVlabs/stylegan3@c233a91 metrics/precision_recall.py measures the same layer of the same network,
-shipped as a TorchScript file that carries its own resize.
+Official: toshas/torch-fidelity@5e211a9 torch_fidelity/feature_extractor_vgg16.py: TF1 bilinear to 224x224,
+then (x / 255 - mean) / std of ImageNet, second fully connected layer, 4,096 features before (fc2) or after
+(fc2_relu) the rectifier. NVlabs/stylegan3@c233a91 metrics/precision_recall.py measures the same layer of the
+same network, shipped as a TorchScript file that carries its own resize.
 
-Deviates: convolutions are computed channels-last and fully connected layers as convolutions; features differ from
-the official module's by rounding.
+Deviates: convolutions are computed channels-last; features differ from the official module's by rounding.
 """
 
 from __future__ import annotations
@@ -54,10 +53,6 @@ def _shapes() -> Shapes:
 class VGG16(Extractor):
     """VGG16 up to its second fully connected layer."""
 
-    # A pass keeps 12 MB an image in its first maps.
-    cpu_micro_batch = 8
-    cuda_micro_batch = 64
-
     @classmethod
     def shapes(cls, layer: str) -> Shapes:
         """Names and shapes of the tensors in use, the same for both layers."""
@@ -74,19 +69,23 @@ class VGG16(Extractor):
         self._mean = torch.tensor(MEAN, device=self.device).view(1, 3, 1, 1)
         self._std = torch.tensor(STD, device=self.device).view(1, 3, 1, 1)
 
-        def convolution(name: str, size: int, padding: int = 0) -> Convolution:
-            weight = tensors[f"{name}.weight"]
-            return Convolution(
-                weight.view(len(weight), -1, size, size), tensors[f"{name}.bias"],
-                padding=(padding, padding), device=self.device, dtype=self._dtype,
-            )  # fmt: skip
-
-        names = iter(name.removesuffix(".weight") for name in tensors if name.endswith(".weight"))
-        self._groups = [[convolution(next(names), 3, 1) for _ in group] for group in GROUPS]
-        # A fully connected layer is a convolution as large as its input; written so, its sums do not depend on
-        # an image's place in the batch.
-        self._first = convolution("classifier.0", SIDE)
-        self._second = convolution("classifier.3", 1)
+        self._groups: list[list[Convolution]] = []
+        index = 0
+        for widths in GROUPS:
+            group = []
+            for _ in widths:
+                weight, bias = tensors[f"features.{index}.weight"], tensors[f"features.{index}.bias"]
+                group.append(Convolution(weight, bias, padding=(1, 1), device=self.device, dtype=self._dtype))
+                index += 2
+            self._groups.append(group)
+            index += 1
+        self._connected = [
+            (
+                tensors[f"{name}.weight"].to(self.device, self._dtype),
+                tensors[f"{name}.bias"].to(self.device, self._dtype),
+            )
+            for name in ("classifier.0", "classifier.3")
+        ]
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """Resizes uint8 images to 224x224 and standardises their channels."""
@@ -99,8 +98,8 @@ class VGG16(Extractor):
             for convolution in group:
                 x = functional.relu_(convolution(x))
             x = functional.max_pool2d(x, 2)
-        x = functional.relu_(self._first(x))
-        x = self._second(x)
-        found = {"fc2": x.flatten(1).float()}
+        (first, second), x = self._connected, x.flatten(1)
+        x = functional.linear(functional.relu_(functional.linear(x, *first)), *second)
+        found = {"fc2": x.float()}
         found["fc2_relu"] = functional.relu(found["fc2"])
         return {layer: found[layer] for layer in self.layers}
