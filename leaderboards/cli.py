@@ -13,7 +13,7 @@ from evalkit.errors import UsageError
 
 def register(app: typer.Typer) -> None:
     """Adds ``table`` to ``app``."""
-    app.command()(table)
+    app.command("table")(table)
 
 
 def table(
