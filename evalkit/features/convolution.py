@@ -8,11 +8,25 @@ image's place in a batch, or on its neighbours. It is also the faster of the two
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+
+@functools.cache
+def _onednn_takes(dtype: torch.dtype) -> bool:
+    # Found by trying: processors without instructions for bfloat16 refuse it, and nothing public tells.
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    one = torch.ones(1, 1, 1, 1, dtype=dtype)
+    try:
+        torch.mkldnn_convolution(one, one, one.view(1), (0, 0), (1, 1), (1, 1), 1)
+    except RuntimeError:
+        return False
+    return True
 
 
 class Convolution(nn.Conv2d):
@@ -37,7 +51,7 @@ class Convolution(nn.Conv2d):
         self.bias = nn.Parameter(bias.detach().to(device, dtype), requires_grad=False)
         self._padding = padding
         self._stride = (stride, stride)
-        self._direct = device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        self._direct = device.type == "cpu" and _onednn_takes(dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The convolution of a channels-last batch."""

@@ -78,7 +78,9 @@ def _receive(url: str, part: Path, progress: Progress | None) -> None:
     if have:
         headers["Range"] = f"bytes={have}-"
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
+        # An opener of its own reads the environment's proxies as they are now.
+        opener = urllib.request.build_opener()
+        response = opener.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:
             raise
