@@ -79,7 +79,14 @@ class ZipSource(EncodedSource):
     def _read(self, info: zipfile.ZipInfo, name: str) -> bytes:
         try:
             return self._zip().read(info)
-        except (zipfile.BadZipFile, OSError, EOFError, zlib.error, lzma.LZMAError, NotImplementedError) as error:
+        except (
+            zipfile.BadZipFile,
+            OSError,
+            EOFError,
+            zlib.error,
+            lzma.LZMAError,
+            NotImplementedError,
+        ) as error:
             raise broken(name, error) from error
 
     def _zip(self) -> zipfile.ZipFile:
@@ -107,7 +114,8 @@ class TarSource(EncodedSource):
         """
         with _plain_tar(path, spec) as file:
             spans = _tar_spans(file, spec)
-            # The number alone is kept: reads name their place, so threads and forks cannot disturb each other.
+            # The number alone is kept: reads name their place, so threads and forks cannot disturb each
+            # other.
             self._handle = os.dup(file.fileno())
         self._closer = weakref.finalize(self, os.close, self._handle)
         self._names, table, inside = _pick(list(spans), spec)
@@ -238,7 +246,8 @@ def _check_entry(spec: str, info: zipfile.ZipInfo) -> None:
 
 def _swells(where: str, size: str, packed: int) -> SourceError:
     return SourceError(
-        f"{where} swells from {packed:,} to {size}, more than {MAX_RATIO}-fold, as a decompression bomb does; "
+        f"{where} swells from {packed:,} to {size}, more than {MAX_RATIO}-fold, as a decompression bomb "
+        "does; "
         "if it is sound, unpack it and give the folder"
     )
 

@@ -2,7 +2,8 @@
 
 Four axes are NHWC or NCHW, told apart by where a 1 or a 3 stands (a 4, red green blue alpha, where neither
 does); three axes are grey images, NHW. Whatever could be read in two ways is refused. Grey is repeated to
-three channels and alpha is dropped. Types other than uint8 are refused, since nothing says what their white is.
+three channels and alpha is dropped. Types other than uint8 are refused, since nothing says what their white
+is.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def find_layout(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> Lay
         where: How messages name the array.
 
     Raises:
-        SourceError: The type is not uint8, the array is empty, or its axes can be read in two ways or in none.
+        SourceError: The type is not uint8, the array is empty, or its axes can be read in two ways or in
+        none.
     """
     if dtype != np.uint8:
         step = (

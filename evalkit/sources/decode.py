@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 EXTENSIONS = frozenset(
-    [".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"]
-    + [".ppm", ".pgm", ".pbm", ".pnm"]
+    f".{kind}" for kind in "png apng jpg jpeg jpe jfif webp bmp tif tiff ppm pgm pbm pnm".split()
 )
 ACCEPTED = "PNG, JPEG, WebP, BMP, TIFF, PPM/PGM/PBM"
 # What a file is, its first bytes decide; nothing but these decoders is ever started on a user's file.
@@ -116,7 +115,8 @@ def pil_to_rgb(image: Image.Image) -> UInt8Array:
     if image.mode in ("I", "F"):
         kind = "32-bit integers" if image.mode == "I" else "floats"
         raise SourceError(
-            f"its pixels are {kind}, and nothing says which value is white; save it with 8 or 16 bits a channel"
+            f"its pixels are {kind}, and nothing says which value is white; save it with 8 or 16 bits a "
+            "channel"
         )
     image.load()
     # With the transparent colour forgotten, Pillow converts without its warning and to the same pixels.
@@ -139,7 +139,8 @@ def _open(data: bytes) -> Image.Image:
 
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise SourceError(
-            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, which turns broken files into grey pixels; set it to "
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, which turns broken files into grey pixels; set it "
+            "to "
             "False before evaluating"
         )
     if not data:
@@ -154,7 +155,8 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _is_16_bit(image: Image.Image) -> bool:
-    # A 16-bit grey PNG or PGM is "I" in some versions of Pillow; a TIFF is "I" only where it is wider or signed.
+    # A 16-bit grey PNG or PGM is "I" in some versions of Pillow; a TIFF is "I" only where it is wider or
+    # signed.
     return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
 
 

@@ -1,4 +1,4 @@
-"""What folders, archives and Hugging Face data sets share: items that are image files, decoded when asked for.
+"""What folders, archives and Hugging Face data sets share: image files that are decoded when asked for.
 
 An item's digest is the sha256 of its file's bytes, not of its name: renaming files moves the fingerprint only
 where it moves their order. The bytes are read once for the digest and the header is looked at in the same

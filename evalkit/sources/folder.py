@@ -1,8 +1,8 @@
 """A folder of images, its sub-folders included, in the order of their relative paths.
 
 Names are compared code point by code point with ``/`` between folders, so that the order is the same on every
-file system. Extensions count in any case; hidden files and folders and ``__MACOSX`` are passed over. Links are
-followed, but not into a folder that is being listed already.
+file system. Extensions count in any case; hidden files and folders and ``__MACOSX`` are passed over. Links
+are followed, but not into a folder that is being listed already.
 """
 
 from __future__ import annotations

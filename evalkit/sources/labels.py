@@ -34,7 +34,9 @@ def labels_of(names: Sequence[str], table: bytes | None, spec: str, inside: str 
         SourceError: ``dataset.json`` cannot be read, or leaves an image without a label.
     """
     relative = [name.removeprefix(inside) for name in names]
-    return _from_folders(relative) if table is None else _from_json(relative, table, f"{spec}: {DATASET_JSON}")
+    return (
+        _from_folders(relative) if table is None else _from_json(relative, table, f"{spec}: {DATASET_JSON}")
+    )
 
 
 def _from_folders(names: Sequence[str]) -> Int64Array | None:

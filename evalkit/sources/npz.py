@@ -1,10 +1,10 @@
 """Images in NumPy's files: ``npz`` by the names of its arrays, ``npy`` mapped into memory.
 
-``file.npz`` takes the array ``arr_0`` (openai/guided-diffusion@22e0df8 and many since) or ``images``; else the
-only ``<split>_images`` array; else the only array that looks like images. ``file.npz:NAME`` takes
+``file.npz`` takes the array ``arr_0`` (openai/guided-diffusion@22e0df8 and many since) or ``images``; else
+the only ``<split>_images`` array; else the only array that looks like images. ``file.npz:NAME`` takes
 ``NAME_images`` or the array called NAME. Labels are the whole numbers beside them: ``arr_1``, ``labels``,
-``<split>_labels``, or ``y_<split>`` for ``x_<split>``. What the file holds is read from the arrays' headers, so
-nothing large is loaded to find that it does not fit. Pickled objects are never loaded.
+``<split>_labels``, or ``y_<split>`` for ``x_<split>``. What the file holds is read from the arrays' headers,
+so nothing large is loaded to find that it does not fit. Pickled objects are never loaded.
 
 Large arrays that are stored without compression are mapped instead of read; the zip checksum is then not
 checked.
@@ -95,7 +95,11 @@ def read_array(path: Path, name: str, map_above: int = MAP_ABOVE) -> npt.NDArray
             info = archive.getinfo(f"{name}.npy")
             with archive.open(info) as file:
                 header = _read_header(file)
-        if info.compress_type == zipfile.ZIP_STORED and info.file_size > map_above and not header.dtype.hasobject:
+        if (
+            info.compress_type == zipfile.ZIP_STORED
+            and info.file_size > map_above
+            and not header.dtype.hasobject
+        ):
             with path.open("rb") as raw:
                 raw.seek(info.header_offset)
                 # A zip entry: 30 bytes, of which two at 26 and two at 28 are the lengths of name and extra.
@@ -115,7 +119,9 @@ def read_array(path: Path, name: str, map_above: int = MAP_ABOVE) -> npt.NDArray
         ) from error
 
 
-def open_npz(path: Path, split: str | None = None, spec: str | None = None, map_above: int = MAP_ABOVE) -> ArraySource:
+def open_npz(
+    path: Path, split: str | None = None, spec: str | None = None, map_above: int = MAP_ABOVE
+) -> ArraySource:
     """The images of an npz.
 
     Args:
@@ -136,7 +142,9 @@ def open_npz(path: Path, split: str | None = None, spec: str | None = None, map_
             "would run code from the file; save the images as one uint8 array"
         )
     # Types and shapes are refused before anything is loaded.
-    ArraySource(np.broadcast_to(np.zeros((), headers[name].dtype), headers[name].shape), None, f"{spec}: {name!r}")
+    ArraySource(
+        np.broadcast_to(np.zeros((), headers[name].dtype), headers[name].shape), None, f"{spec}: {name!r}"
+    )
     labels = _labels(path, spec, headers, name)
     return ArraySource(read_array(path, name, map_above), labels, spec)
 
@@ -172,7 +180,8 @@ def _choose(spec: str, headers: Mapping[str, Header], split: str | None) -> str:
                 return name
         known = [*headers, *(name.removesuffix("_images") for name in headers if name.endswith("_images"))]
         raise SourceError(
-            f"{spec}: no array {split!r} or {split + '_images'!r} (nearest: {nearest(split, known)}); the file "
+            f"{spec}: no array {split!r} or {split + '_images'!r} (nearest: {nearest(split, known)}); the "
+            "file "
             f"holds {there}"
         )
     found = [name for name in _USUAL if name in headers]

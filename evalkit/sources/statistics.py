@@ -152,7 +152,8 @@ def _gaussian(
         raise SourceError(f"{spec}: {covariance} is not symmetric, so it is no covariance; build it again")
     if scale == 0 or float(sigma.diagonal().min()) < 0:
         raise SourceError(
-            f"{spec}: the diagonal of {covariance} has negative values or is all zero, so it is no covariance "
+            f"{spec}: the diagonal of {covariance} has negative values or is all zero, so it is no "
+            "covariance "
             "of features; build it again"
         )
     return mu, sigma
@@ -165,7 +166,9 @@ def _header(path: Path, spec: str, headers: Mapping[str, Header]) -> dict[str, A
         header = json.loads(str(read_array(path, "header")[()]))
         made_by = header["format"]
     except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise SourceError(f"{spec}: its header is no JSON of evalkit's; build it again by `evalkit ref build`") from error
+        raise SourceError(
+            f"{spec}: its header is no JSON of evalkit's; build it again by `evalkit ref build`"
+        ) from error
     if made_by != HEADER_FORMAT:
         raise SourceError(
             f"{spec} is of format {made_by!r} and this version reads {HEADER_FORMAT!r}; build it again by "

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.errors import MetricError
-from evalkit.metrics.distribution.gaussian import cross, trace_root
+from evalkit.metrics.distribution.gaussian import Cross, cross, trace_root
 from evalkit.metrics.moments import Moments
 
 FloatArray = npt.NDArray[np.float64]
@@ -94,28 +94,37 @@ def _same_width(mu1: FloatArray, mu2: FloatArray) -> None:
 def _distance(
     mu1: FloatArray, sigma1: FloatArray, most1: int, mu2: FloatArray, sigma2: FloatArray, most2: int
 ) -> float:
-    delta = mu1 - mu2
-    traces = float(np.trace(sigma1) + np.trace(sigma2))
-    root = trace_root(cross(sigma1, sigma2, most1, most2)) if np.isfinite(traces) else np.nan
-    value = float(delta @ delta) + traces - 2 * root
-    return clamp(value, traces)
+    delta, traces = mu1 - mu2, float(np.trace(sigma1) + np.trace(sigma2))
+    check_traces(traces)
+    return assemble(delta, traces, cross(sigma1, sigma2, most1, most2))
 
 
-def clamp(value: float, traces: float) -> float:
-    """``value``, or 0 where it is below 0 by no more than rounding.
-
-    Args:
-        value: A computed Fréchet distance.
-        traces: Sum of the traces of both covariances, which sets the size of rounding errors.
+def check_traces(traces: float) -> None:
+    """Finds features whose squares overflow before the linear algebra does.
 
     Raises:
-        MetricError: It is not finite or further below 0.
+        MetricError: They do.
     """
-    if not np.isfinite(value):
+    if not np.isfinite(traces):
         raise MetricError(
-            "the Fréchet distance is not finite: features this large overflow; divide them by a constant "
-            "first"
+            "the Fréchet distance is not finite: features this large overflow when squared; divide them by a "
+            "constant first"
         )
+
+
+def assemble(delta: FloatArray, traces: float, found: Cross) -> float:
+    """The distance from its parts, or 0 where it is below 0 by no more than rounding.
+
+    Args:
+        delta: Difference of the means.
+        traces: Sum of the traces of both covariances, which also sets the size of rounding errors.
+        found: The covariances brought together.
+
+    Raises:
+        MetricError: The result is not finite or further below 0.
+    """
+    value = float(delta @ delta) + traces - 2 * trace_root(found)
+    check_traces(value)
     if value < -_ROUNDING * traces:
         raise MetricError(
             f"the Fréchet distance came out as {value:.6g}, which no pair of covariances can give; check "

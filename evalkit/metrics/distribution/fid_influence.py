@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.errors import MetricError
-from evalkit.metrics.distribution.fid import check_gaussian, clamp
+from evalkit.metrics.distribution.fid import assemble, check_gaussian, check_traces
 from evalkit.metrics.distribution.gaussian import Cross, cross
 from evalkit.metrics.moments import Moments
 
@@ -45,7 +45,6 @@ class FrechetError(NamedTuple):
     """How far a Fréchet distance can be trusted.
 
     Attributes:
-        distance: The distance itself.
         standard_error: Of the distance over repeated draws of the sampled sets.
         bias: First-order expectation of the distance minus its value for infinite samples.
         reliable: Whether there are enough rows for both formulas to hold.
@@ -54,7 +53,6 @@ class FrechetError(NamedTuple):
         second: Likewise of the second.
     """
 
-    distance: float
     standard_error: float
     bias: float
     reliable: bool
@@ -97,7 +95,12 @@ class _Side:
 
 
 class FrechetInfluence:
-    """Collects the rows of one or both sets, then says how far their Fréchet distance can be trusted."""
+    """Collects the rows of one or both sets, then says how far their Fréchet distance can be trusted.
+
+    Attributes:
+        distance: The distance itself, to the last bit that of `evalkit.metrics.distribution.fid`; the
+            factorisation is shared.
+    """
 
     def __init__(
         self, first: Moments | tuple[npt.ArrayLike, npt.ArrayLike], second: Moments, *, ddof: int
@@ -126,16 +129,14 @@ class FrechetInfluence:
             )
         self._ddof = ddof
         self._traces = float(np.trace(sigma1)), float(np.trace(sigma2))
+        check_traces(sum(self._traces))
         found = cross(sigma1, sigma2, most1, second.n - 1)
         values, rotation = np.linalg.eigh(found.product, UPLO="L")
         keep = values > len(values) * np.finfo(np.float64).eps * np.max(values, initial=0.0)
         roots = np.sqrt(values[keep])
         rotation = rotation[:, keep]
         delta = mu1 - mu2
-        self.distance = clamp(
-            float(delta @ delta) + sum(self._traces) - 2 * found.scale * float(roots.sum()),
-            sum(self._traces),
-        )
+        self.distance = assemble(delta, sum(self._traces), found)
         self._rank = found.base.rank
         self._roots = found.scale * roots
         self._exponentials = _exponentials(self._roots)
@@ -196,9 +197,7 @@ class FrechetInfluence:
                 "the interval is approximate; a Fréchet distance extrapolated to infinity needs no bias "
                 "formula",
             )
-        return FrechetError(
-            self.distance, float(np.sqrt(variance)), bias, reliable, notes, influences[0], influences[1]
-        )
+        return FrechetError(float(np.sqrt(variance)), bias, reliable, notes, influences[0], influences[1])
 
 
 def _whitener(found: Cross, rotation: FloatArray, roots: FloatArray, of_first: bool) -> FloatArray:
