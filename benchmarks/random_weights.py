@@ -86,3 +86,11 @@ def write_vgg16(path: Path, seed: int = 0) -> Path:
                     value.normal_(0, 0.05)
     torch.save(network.state_dict(), path)
     return path
+
+
+def once(folder: Path, network: str) -> Path:
+    """The file of ``inception`` or ``vgg16`` in ``folder``, written when it is first asked for."""
+    path = folder / f"random-{network}.pth"
+    if not path.exists():
+        {"inception": write_inception, "vgg16": write_vgg16}[network](path)
+    return path

@@ -130,3 +130,46 @@ def test_canonical_order_depends_on_the_rows_alone():
     other = Reordered(shuffled, canonical_order(shuffled))
     np.testing.assert_array_equal(one[:], other[:])
     np.testing.assert_array_equal(np.sort(one[:], axis=0), np.sort(rows, axis=0))
+
+
+def test_what_this_process_has_checked_is_not_read_again(tmp_path: Path):
+    store = FeatureStore(tmp_path)
+    filled(store)
+    path = next(tmp_path.rglob("000000-*.npy"))
+    path.chmod(0)
+    before = path.stat()
+    content = bytearray(path.read_bytes()) if os.access(path, os.R_OK) else None
+    if (
+        content is not None
+    ):  # a superuser: damage that leaves size and time as they were shows whether it is read
+        content[-1] ^= 1
+        path.write_bytes(content)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert store.table(KEY).missing() == []
+    assert store.table(KEY, 10).has(0)
+
+
+def test_a_shard_that_changes_or_goes_is_noticed_in_the_same_process(tmp_path: Path):
+    store = FeatureStore(tmp_path)
+    table, rows = filled(store)
+    first, second = sorted(tmp_path.rglob("*.npy"))
+    first.write_bytes(first.read_bytes()[:-1] + b"!")
+    os.utime(first, ns=(1, 1))
+    second.unlink()
+    assert table.missing() == [0, 1]
+    table.write(0, rows[:SHARD_ROWS])
+    assert table.has(0)
+    assert not table.has(1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no list of this process's maps")
+def test_no_shard_stays_mapped(tmp_path: Path):
+    table, rows = filled(FeatureStore(tmp_path))
+    np.testing.assert_array_equal(table[np.arange(len(rows))[::-1]], rows[::-1])
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
+def test_no_rows_at_all(tmp_path: Path):
+    table, _ = filled(FeatureStore(tmp_path))
+    assert table[0:0].shape == (0, KEY.width)
+    assert table[np.empty(0, np.int64)].shape == (0, KEY.width)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests import networks
+from evalkit.features.weights import WeightsEntry
 
 
 @pytest.fixture(scope="session")
 def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return networks.inception_file(tmp_path_factory)
+    return pytest.importorskip("benchmarks.random_weights").once(tmp_path_factory.getbasetemp(), "inception")
 
 
 @pytest.fixture(scope="session")
 def vgg16_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return networks.vgg16_file(tmp_path_factory)
+    return pytest.importorskip("benchmarks.random_weights").once(tmp_path_factory.getbasetemp(), "vgg16")
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +39,18 @@ def images() -> list[np.ndarray]:
         (120, 90),
     ]
     return [rng.integers(0, 256, (3, *size), dtype=np.uint8) for size in sizes]
+
+
+@pytest.fixture(scope="session")
+def content() -> bytes:
+    """What the file of `entry_for` holds: 1 MiB."""
+    return bytes(range(256)) * 4096
+
+
+@pytest.fixture(scope="session")
+def entry_for(content: bytes) -> Callable[[str | None], WeightsEntry]:
+    """Makes an entry of the weights catalogue that is to be fetched from a URL."""
+    return lambda url: WeightsEntry(
+        name="net", filename="net-file.pth", aliases=("other-name.pth",), url=url,
+        sha256=hashlib.sha256(content).hexdigest()[:8], licence="none", what="a test",
+    )  # fmt: skip

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from evalkit.errors import UsageError, WeightsError
 from evalkit.features import weights
-from evalkit.features.weights import WEIGHTS, fetch, locate, status, verify, weights_dir
-from tests.networks import CONTENT, entry_for
+from evalkit.features.weights import WEIGHTS, WeightsEntry, fetch, locate, status, verify, weights_dir
+
+EntryFor = Callable[[str | None], WeightsEntry]
 
 
 def test_the_catalogue_states_what_a_user_needs():
@@ -54,15 +56,19 @@ def test_the_folder_is_the_one_given_or_named_by_the_environment(
 
 
 @pytest.mark.parametrize("name", ["net-file.pth", "other-name.pth"])
-def test_a_whole_file_is_found_under_either_name(tmp_path: Path, name: str):
-    (tmp_path / name).write_bytes(CONTENT)
+def test_a_whole_file_is_found_under_either_name(
+    tmp_path: Path, name: str, entry_for: EntryFor, content: bytes
+):
+    (tmp_path / name).write_bytes(content)
     assert status(entry_for(None), tmp_path).path == tmp_path / name
     assert status(entry_for(None), tmp_path).state == "ok"
 
 
-def test_a_right_file_under_another_name_makes_up_for_a_wrong_one(tmp_path: Path):
-    (tmp_path / "net-file.pth").write_bytes(CONTENT[:-1])
-    (tmp_path / "other-name.pth").write_bytes(CONTENT)
+def test_a_right_file_under_another_name_makes_up_for_a_wrong_one(
+    tmp_path: Path, entry_for: EntryFor, content: bytes
+):
+    (tmp_path / "net-file.pth").write_bytes(content[:-1])
+    (tmp_path / "other-name.pth").write_bytes(content)
     assert status(entry_for(None), tmp_path).state == "ok"
 
 
@@ -118,11 +124,11 @@ def test_a_damaged_package_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         locate("mini", tmp_path, {})
 
 
-def test_a_file_that_changes_is_hashed_again(tmp_path: Path):
+def test_a_file_that_changes_is_hashed_again(tmp_path: Path, entry_for: EntryFor, content: bytes):
     entry, path = entry_for(None), tmp_path / "net-file.pth"
-    path.write_bytes(CONTENT)
+    path.write_bytes(content)
     assert status(entry, tmp_path).state == "ok"
-    path.write_bytes(CONTENT[:-1])
+    path.write_bytes(content[:-1])
     assert status(entry, tmp_path).state == "wrong"
 
 
