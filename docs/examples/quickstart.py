@@ -25,48 +25,53 @@ from evalkit.engine.progress import reporter
 from evalkit.files import atomic_write, write_text
 
 Images = npt.NDArray[np.uint8]  # (n, 3, h, w)
+Floats = npt.NDArray[np.floating]
 Sampler = Callable[[Sequence[int]], Images]
 
 TRAIN, TEST = "bundled:digits:train", "bundled:digits:test"
 METRICS = "mini"  # the protocols on the bundled network: nothing is downloaded
-SIDE = 32
+SIDE, SCALE, WHITE = 8, 4, 16  # a digit is 8x8 levels from 0 to 16; its image shows each as a square of 4x4
 
 
-def sampler(draw: Callable[[int], npt.NDArray[np.floating]]) -> Sampler:
-    """A model as evalkit takes it: a function from seeds to uint8 images, the image of a seed its own.
+def sampler(draw: Callable[[int], Floats]) -> Sampler:
+    """A model as evalkit takes it: a function from seeds to uint8 images, where a seed decides its image.
 
     Args:
-        draw: Grey levels of one image, 0 to 255, from one seed.
+        draw: The 64 levels of one digit, from one seed.
     """
 
-    def images(seeds: Sequence[int]) -> Images:
-        grey = np.stack([draw(int(seed)).reshape(SIDE, SIDE) for seed in seeds])
-        rounded = np.rint(grey).clip(0, 255).astype(np.uint8)
-        return np.repeat(rounded[:, None], 3, axis=1)
+    def sample(seeds: Sequence[int]) -> Images:
+        levels = np.stack([draw(int(seed)).reshape(SIDE, SIDE) for seed in seeds])
+        grey = np.rint(np.rint(levels).clip(0, WHITE) * (255 / WHITE)).astype(np.uint8)
+        large = grey.repeat(SCALE, axis=1).repeat(SCALE, axis=2)
+        return np.repeat(large[:, None], 3, axis=1)
 
-    return images
+    return sample
 
 
-def fit_models(train: Images, components: int = 30) -> dict[str, Sampler]:
-    """Three classic models of ``train``, all in the space of its first principal components, and noise."""
-    pixels = train[:, 0].reshape(len(train), -1).astype(np.float64)
-    pca = PCA(components, random_state=0).fit(pixels)
-    latents = pca.transform(pixels)
-    mixture = GaussianMixture(10, reg_covar=100.0, random_state=0).fit(latents)
-    density = KernelDensity(bandwidth=150.0).fit(latents)
+def fit_models(train: Images) -> dict[str, Sampler]:
+    """Three classic models of ``train``, in the space of its principal components, and plain noise."""
+    levels = train[:, 0, ::SCALE, ::SCALE].reshape(len(train), -1) * (WHITE / 255)
+    pca = PCA(30, random_state=0).fit(levels)
+    codes = pca.transform(levels)
+    mixture = GaussianMixture(10, reg_covar=0.5, random_state=0).fit(codes)
+    density = KernelDensity(bandwidth=3.0).fit(codes)  # what cross-validation picks
+    spreads = np.linalg.cholesky(mixture.covariances_)
 
-    def gaussian(seed: int) -> npt.NDArray[np.floating]:
-        latent = np.random.default_rng(seed).normal(size=components) * np.sqrt(pca.explained_variance_)
-        return pca.inverse_transform(latent[None])
+    def gaussian_mixture(seed: int) -> Floats:
+        rng = np.random.default_rng(seed)
+        part = rng.choice(len(spreads), p=mixture.weights_)
+        return pca.inverse_transform((mixture.means_[part] + spreads[part] @ rng.normal(size=30))[None])
 
-    def gaussian_mixture(seed: int) -> npt.NDArray[np.floating]:
-        return pca.inverse_transform(mixture.set_params(random_state=seed).sample(1)[0])
-
-    def kernel_density(seed: int) -> npt.NDArray[np.floating]:
+    def kernel_density(seed: int) -> Floats:
         return pca.inverse_transform(density.sample(1, random_state=seed))
 
-    def noise(seed: int) -> npt.NDArray[np.floating]:
-        return np.random.default_rng(seed).uniform(0, 255, SIDE * SIDE)
+    def gaussian(seed: int) -> Floats:
+        code = np.random.default_rng(seed).normal(size=30) * np.sqrt(pca.explained_variance_)
+        return pca.inverse_transform(code[None])
+
+    def noise(seed: int) -> Floats:
+        return np.random.default_rng(seed).uniform(0, WHITE, SIDE * SIDE)
 
     return {
         "Gaussian mixture": sampler(gaussian_mixture),
@@ -78,12 +83,13 @@ def fit_models(train: Images, components: int = 30) -> dict[str, Sampler]:
 
 def draw_grid(rows: dict[str, Images], path: Path) -> None:
     """A picture with a line of samples for every model."""
-    lines = [np.concatenate([image[0] for image in images], axis=1) for images in rows.values()]
-    picture = np.concatenate(lines, axis=0)
-    figure = Figure(figsize=(0.62 * picture.shape[1] / SIDE + 1.6, 0.62 * len(rows)), layout="constrained")
+    framed = {name: np.pad(images[:, 0], ((0, 0), (2, 2), (2, 2))) for name, images in rows.items()}
+    picture = np.concatenate([np.concatenate(list(images), axis=1) for images in framed.values()], axis=0)
+    side = len(picture) / len(rows)
+    figure = Figure(figsize=(0.017 * picture.shape[1] + 2, 0.017 * len(picture)), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(picture, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
-    axes.set_yticks([SIDE * (i + 0.5) for i in range(len(rows))], list(rows))
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_yticks([side * (line + 0.5) for line in range(len(rows))], list(rows))
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
