@@ -58,9 +58,8 @@ class Extractor(ABC):
         resize: Name of the resize applied before the network.
         precision: ``float32`` or ``bfloat16``: the type of weights and activations.
         device: Where it runs.
-        weights_sha256: Digest of the tensors that the asked layers use, whatever file they came from.
-        layer_sha256: The same for each asked layer alone. A layer's digest does not depend on what else was
-            asked for, so that FID-192 measured alone and beside FID-2048 is one number in one column.
+        layer_sha256: Digest of the tensors that each asked layer uses, whatever file they came from. It does
+            not depend on what else was asked for: FID-192 measured alone and beside FID-2048 is one number.
         weights_file: The file they came from, for records.
         micro_batch: Images per forward pass; the same for every call.
     """
@@ -73,7 +72,6 @@ class Extractor(ABC):
     resize: str
     precision: str
     device: torch.device
-    weights_sha256: str
     layer_sha256: Mapping[str, str]
     weights_file: str
     micro_batch: int
@@ -109,8 +107,6 @@ class Extractor(ABC):
         self.layer_sha256 = {
             layer: tensors_sha256({name: used[name] for name in shapes}) for layer, shapes in names.items()
         }
-        whole = [layer for layer, shapes in names.items() if len(shapes) == len(used)]
-        self.weights_sha256 = self.layer_sha256[whole[0]] if whole else tensors_sha256(used)
         with torch.inference_mode():
             self.build(used)
 
@@ -220,5 +216,5 @@ def tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
     for name in sorted(tensors):
         value = np.ascontiguousarray(tensors[name].detach().cpu().float().numpy())
         total.update(f"{name}|{value.shape}|".encode())
-        total.update(value.tobytes())
+        total.update(value.data)
     return total.hexdigest()

@@ -255,10 +255,11 @@ def read_labelled(spec: str) -> tuple[UInt8Array, Int64Array]:
     Raises:
         SourceError: The source has no labels, labels outside the ten classes, or images of another size.
     """
+    from evalkit.sources.base import ImageSource
     from evalkit.sources.resolve import resolve
 
     source = resolve(spec)
-    if source.labels is None:
+    if not isinstance(source, ImageSource) or source.labels is None:
         raise SourceError(
             f"{spec}: no labels; training needs a labelled source, such as an npz split with labels"
         )

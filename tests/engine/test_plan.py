@@ -61,7 +61,7 @@ def test_counts_that_cannot_work(names: str, num_fake: int, num_real: int | None
 
 def test_protocols_with_a_count_use_that_many_of_the_real_images():
     spec = catalog.PROTOCOLS["pr50k3"]
-    big = resolve(np.zeros((50_003, 1, 1, 3), np.uint8))
+    big = resolve(np.zeros((50_003, 8, 8, 3), np.uint8))
     plan = make_plan([spec], big, big)
     assert plan.measurements[0].num_real == 50_000
     assert plan.measurements[0].num_fake == 50_000

@@ -217,5 +217,7 @@ def _exponentials(roots: FloatArray) -> FloatArray:
     low, high = np.log(5e-7), np.log(8.0 / least)
     u = np.arange(low, high + _STEP, _STEP)
     rates = np.exp(u)
-    matrix: FloatArray = roots[:, None] * np.exp(-relative[:, None] * rates) * np.sqrt(_STEP * rates / largest)
+    matrix: FloatArray = (
+        roots[:, None] * np.exp(-relative[:, None] * rates) * np.sqrt(_STEP * rates / largest)
+    )
     return matrix

@@ -177,7 +177,7 @@ def cross(first: FloatArray, second: FloatArray, most_first: int, most_second: i
 
 
 def trace_root(found: Cross) -> float:
-    """tr (S1 S2)^(1/2)."""
+    """The trace term tr (S1 S2)^(1/2)."""
     if not len(found.product):
         return 0.0
     values = np.linalg.eigvalsh(found.product, UPLO="L")  # see the file's contract on "L"

@@ -3,11 +3,11 @@
 IS = exp( mean_x KL( p(y|x) || p(y) ) ), averaged over splits   (Salimans et al. 2016, section 4)
 
 Official: NVlabs/stylegan3@c233a91 metrics/inception_score.py (split i of S is rows [i n // S, (i+1) n // S),
-no shuffle, ddof 0); toshas/torch-fidelity@5e211a9 metric_isc.py and layer6ai-labs/dgm-eval@74c79f7 permute the
-rows by ``RandomState(2020)`` first; Lightning-AI/torchmetrics@dab0333 has ddof 1; openai/guided-diffusion@22e0df8
-evaluations/evaluator.py cuts splits of a fixed size, the last one shorter (`split_bounds_by_size`).
-Deviates: probabilities come from log_softmax in float64, so that one that underflows to 0 contributes 0, where
-the official codes give NaN or add 1e-16.
+no shuffle, ddof 0); toshas/torch-fidelity@5e211a9 metric_isc.py and layer6ai-labs/dgm-eval@74c79f7 permute
+the rows by ``RandomState(2020)`` first; Lightning-AI/torchmetrics@dab0333 has ddof 1;
+openai/guided-diffusion@22e0df8 evaluations/evaluator.py cuts splits of a fixed size, the last one shorter
+(`split_bounds_by_size`). Deviates: probabilities come from log_softmax in float64, so that one that
+underflows to 0 contributes 0, where the official codes give NaN or add 1e-16.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def inception_score(
         )
     n = len(rows)
     if (splits is None) == (split_size is None):
-        raise MetricError("an inception score is cut by a number of splits or by their size: give one of the two")
+        raise MetricError(
+            "an inception score is cut by a number of splits or by their size: give one of the two"
+        )
     number = splits if splits is not None else split_size
     assert number is not None
     if not 1 <= number or (splits is not None and splits > n) or not n:
@@ -92,7 +94,7 @@ def inception_score(
     if ddof >= len(bounds) and ddof > 0:
         raise MetricError(f"a standard deviation with ddof {ddof} needs more than {len(bounds)} splits")
     if shuffle_seed is not None:
-        rng = np.random.RandomState(shuffle_seed)  # noqa: NPY002 - the official permutation is this one's
+        rng = np.random.RandomState(shuffle_seed)
         rows = Reordered(rows, rng.permutation(n))
     found = [_split(rows, start, stop, given) for start, stop in bounds]
     scores = np.array([score for score, _ in found])
@@ -137,7 +139,7 @@ def _split(rows: Rows, start: int, stop: int, given: str) -> tuple[float, float]
 
 
 def _probabilities(block: npt.NDArray[np.floating], given: str, start: int) -> tuple[FloatArray, FloatArray]:
-    """p and p log p, in float64."""
+    """Probabilities p, and p log p, in float64."""
     wide = block.astype(np.float64)
     if given == "probabilities":
         if (wide < 0).any() or not np.allclose(wide.sum(axis=1), 1, rtol=0, atol=1e-3):

@@ -1,4 +1,4 @@
-"""Kernel inception distance: squared maximum mean discrepancy. Lower is better; unbiased, so it can be negative.
+"""Kernel inception distance: squared maximum mean discrepancy. Lower is better; it can be negative.
 
 MMD² = mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{ij} k(x_i, y_j)
 (Gretton et al. 2012, eq. 3; Binkowski et al. 2018, eq. 4) with k(x, y) = (x·y / d + 1)³, averaged over random
@@ -6,13 +6,12 @@ subsets. CMMD (Jayasumana et al. 2024) is 1000 times the biased form with k(x, y
 sigma = 10, over all rows.
 
 Official: mbinkowski/MMD-GAN@678bb5e gan/compute_scores.py; NVlabs/stylegan3@c233a91
-metrics/kernel_inception_distance.py, toshas/torch-fidelity@5e211a9 metric_kid.py and GaParmar/clean-fid@e88c4d6
-fid.py draw the generated rows first, layer6ai-labs/dgm-eval@74c79f7 mmd.py the real rows;
-sayakpaul/cmmd-pytorch@f7673a9 distance.py.
-Deviates: everything is float64, the official products are float32 (1e-5 of the value); subsets come from a
-`RandomState` of the caller's seed and never from numpy's global one; the mean may be taken of sets of unequal
-size. Where it is cheaper, kernels of all pairs are computed once in blocks and every subset's sums are read
-off them, which gives the same numbers to rounding.
+metrics/kernel_inception_distance.py, toshas/torch-fidelity@5e211a9 metric_kid.py and
+GaParmar/clean-fid@e88c4d6 fid.py draw the generated rows first, layer6ai-labs/dgm-eval@74c79f7 mmd.py the
+real rows; sayakpaul/cmmd-pytorch@f7673a9 distance.py. Deviates: everything is float64, the official products
+are float32 (1e-5 of the value); subsets come from a `RandomState` of the caller's seed and never from numpy's
+global one; the mean may be taken of sets of unequal size. Where it is cheaper, kernels of all pairs are
+computed once in blocks and every subset's sums are read off them, which gives the same numbers to rounding.
 
 The variance of MMD² over draws of both sets is estimated beside it, by Hoeffding's decomposition
 (`Components`): subsets overlap, so their spread over the square root of their number says nothing of it.
@@ -161,7 +160,8 @@ def _components(xx: _Sums, yy: _Sums, xy: _Sums) -> Components:
 
 
 def _mmd2(
-    n_x: int, n_y: int, sum_xx: float, sum_yy: float, sum_xy: float, trace: tuple[float, float, float], form: Form
+    n_x: int, n_y: int, sum_xx: float, sum_yy: float, sum_xy: float, trace: tuple[float, float, float], form:
+    Form
 ) -> float:  # fmt: skip
     if form == "biased":
         return sum_xx / n_x**2 + sum_yy / n_y**2 - 2 * sum_xy / (n_x * n_y)
@@ -259,14 +259,15 @@ def kernel_distance(
     _check(fake, real)
     if num_subsets < 1 or subset_size < 2:
         raise MetricError(
-            f"{num_subsets} subsets of {subset_size}: a kernel distance needs 1 subset or more, of 2 rows or more"
+            f"{num_subsets} subsets of {subset_size}: a kernel distance needs 1 subset or more, of 2 rows "
+            "or more"
         )
     if min(len(fake), len(real)) < subset_size:
         raise MetricError(
             f"subsets of {subset_size} cannot be drawn from {len(fake)} samples and {len(real)} real images; "
             "give more images or choose smaller subsets"
         )
-    rng = np.random.RandomState(seed)  # noqa: NPY002 - the official draws are those of this generator
+    rng = np.random.RandomState(seed)
     draws: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
     for _ in range(num_subsets):
         if draw_order == "fake-first":
