@@ -1,0 +1,93 @@
+"""The quickstart's models are what it says of them, and its leaderboard comes out in a sensible order."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import evalkit
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def quickstart() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("quickstart", ROOT / "docs" / "examples" / "quickstart.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def train(quickstart: ModuleType) -> np.ndarray:
+    source = evalkit.resolve(quickstart.TRAIN)
+    return np.stack(source.load(range(len(source))))
+
+
+@pytest.fixture(scope="module")
+def models(quickstart: ModuleType, train: np.ndarray) -> dict:
+    return quickstart.fit_models(train)
+
+
+def test_models_make_images_like_those_of_the_source(models: dict, train: np.ndarray):
+    levels = set(np.unique(train))
+    for name, sample in models.items():
+        images = sample(range(100))
+        assert images.shape == (100, *train.shape[1:]), name
+        assert images.dtype == np.uint8
+        assert set(np.unique(images)) <= levels, f"{name} has grey levels that no digit can have"
+        assert np.array_equal(images[:, 0], images[:, 2])
+        squares = images.reshape(100, 3, 8, 4, 8, 4)
+        assert np.array_equal(squares, np.broadcast_to(squares[:, :, :, :1, :, :1], squares.shape))
+        assert len(np.unique(images.reshape(100, -1), axis=0)) == 100
+
+
+def test_an_image_depends_on_its_seed_alone(models: dict):
+    for name, sample in models.items():
+        together = sample(range(20))
+        assert np.array_equal(together[::-1], sample(range(19, -1, -1))), name
+        assert all(np.array_equal(sample([seed])[0], together[seed]) for seed in range(20)), name
+
+
+def test_no_image_is_in_both_halves(quickstart: ModuleType, train: np.ndarray):
+    source = evalkit.resolve(quickstart.TEST)
+    test = np.stack(source.load(range(len(source))))
+    rows = [{image.tobytes() for image in half} for half in (train, test)]
+    assert not rows[0] & rows[1]
+
+
+def test_fitting_twice_gives_the_same_models(quickstart: ModuleType, train: np.ndarray, models: dict):
+    again = quickstart.fit_models(train)
+    for name, sample in models.items():
+        assert np.array_equal(sample(range(20)), again[name](range(20))), name
+
+
+@pytest.mark.slow
+def test_the_leaderboard_comes_out_in_order_and_twice_alike(
+    quickstart: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    quickstart.main(["--output", str(tmp_path / "out")])
+    first = sorted((tmp_path / "out").rglob("*"))
+    said = capsys.readouterr()
+    assert "**" in said.out
+    frame = pd.read_csv(tmp_path / "out" / "leaderboard.csv").set_index("model")
+    assert frame.index[0] == "real images"
+    assert frame.index[-1] == "uniform noise"
+    assert frame["rank"].tolist() == [1, 2, 3, 4, 5]
+    for metric, best in {
+        "fd_mini": min, "kd_mini": min, "prdc_mini_precision": max, "prdc_mini_coverage": max,
+    }.items():  # fmt: skip
+        values = frame[metric].to_dict()
+        worst = max if best is min else min
+        assert best(values, key=values.__getitem__) == "real images", metric
+        assert worst(values, key=values.__getitem__) == "uniform noise", metric
+    quickstart.main(["--output", str(tmp_path / "out")])
+    assert "were on file" in capsys.readouterr().err
+    assert sorted((tmp_path / "out").rglob("*")) == first
