@@ -39,8 +39,10 @@ def frechet_estimate(
         value=value,
         standard_error=standard_error,
         interval=(max(low, 0.0), max(high, 0.0)),
-        method="closed-form influence function; the interval is centred on value - bias and cut at 0" +
-        quality, bias=bias, notes=tuple(notes),
+        method="closed-form influence function; the interval is centred on value - bias and cut at 0"
+        + quality,
+        bias=bias,
+        notes=tuple(notes),
     )
 
 
@@ -60,8 +62,8 @@ def extrapolated_estimate(
         value=value,
         standard_error=spread,
         interval=normal_interval(value, spread),
-        method="influence function of the distance of all samples, and scatter around the line, added in
-        squares", notes=tuple(notes),
+        method="influence function of the distance of all samples, and scatter around the line",
+        notes=tuple(notes),
     )
 
 
