@@ -115,10 +115,12 @@ def column_notes(columns: list[Column], frame: pd.DataFrame) -> list[str]:
             )
         bias = part["bias"].dropna()
         if not bias.empty:
-            low, high = (number(value, 0.1 * abs(bias.max())) for value in (bias.min(), bias.max()))
+            sizes, largest = bias.abs(), float(bias.abs().max())
+            low, high = (number(value, 0.1 * largest) for value in (sizes.min(), sizes.max()))
             by = low if low == high else f"{low} to {high}"
+            moves = "raises" if bias.mean() > 0 else "lowers"
             notes.append(
-                f"{column.label}: a finite number of images raises it by about {by} here; "
+                f"{column.label}: a finite number of images {moves} it by about {by} here; "
                 "± is its spread without that, and the 95 % intervals are centred after taking it off."
             )
     return notes

@@ -129,6 +129,8 @@ def test_unequal_counts_are_pointed_out_where_they_matter(make, file):
 def test_a_known_bias_is_told(make, file):
     (board,) = leaderboard_tables(file(make(bias=0.91), make(model="vae", bias=1.38)))
     assert "fid: a finite number of images raises it by about 0.91 to 1.38 here" in board.notes[0]
+    (board,) = leaderboard_tables(file(make(metric="is", bias=-0.2)), metrics=["is"])
+    assert "is: a finite number of images lowers it by about 0.200 here" in board.notes[0]
 
 
 def test_columns_stand_in_the_catalogues_order(make, file):
