@@ -16,6 +16,7 @@ import torchvision
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from evalkit.features.inception import Inception
+from evalkit.features.tensors import read_tensors
 from evalkit.imaging.resize_tf import tf1_bilinear
 
 
@@ -93,4 +94,12 @@ def once(folder: Path, network: str) -> Path:
     path = folder / f"random-{network}.pth"
     if not path.exists():
         {"inception": write_inception, "vgg16": write_vgg16}[network](path)
+    return path
+
+
+def with_stem(whole: Path, stem: Path, path: Path) -> Path:
+    """Writes ``whole`` with the tensors of ``stem`` in place: torch-fidelity reads whole files only."""
+    state = torch.load(whole, weights_only=True)
+    state.update(read_tensors(stem))
+    torch.save(state, path)
     return path

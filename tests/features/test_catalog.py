@@ -90,7 +90,7 @@ def test_the_stem_serves_its_layers_alone(tmp_path: Path, data_dir: Path):
     assert loaded.weights_file == str(tmp_path / STEM)
     for name in ("inception-tf2015", "inception-tf2015-stem192"):
         chosen = load_extractor("inception-tf2015", layers=["192"], overrides={name: tmp_path / STEM})
-        assert chosen.weights_sha256 == loaded.weights_sha256
+        assert chosen.layer_sha256 == loaded.layer_sha256
         with pytest.raises(
             WeightsError,
             match=r"stem192.npz does not fit inception-tf2015, layer 2048: it has no tensor 'Mixed_5b.branch"
@@ -124,10 +124,10 @@ def test_the_kind_of_file_does_not_matter(tmp_path: Path, suffix: str):
     else:
         save_file(tensors, path)
     loaded = load_extractor("inception-tf2015", layers=["64"], overrides={"inception-tf2015": path})
-    assert loaded.weights_sha256 == Inception(
+    assert loaded.layer_sha256 == Inception(
         EXTRACTORS["inception-tf2015"], tensors, layers=["64"], resize="clean", precision="float32",
         device="cpu", weights_file="none",
-    ).weights_sha256  # fmt: skip
+    ).layer_sha256  # fmt: skip
 
 
 @pytest.mark.parametrize(
