@@ -33,7 +33,7 @@ def explain_os_errors(path: Path, doing: str) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StoreError(f"not allowed to write {where}; choose a folder you own") from error
         if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
-            raise StoreError(f"{error.strerror.lower()} {where}; choose another path") from error
+            raise StoreError(f"{os.strerror(error.errno).lower()} {where}; choose another path") from error
         raise
 
 

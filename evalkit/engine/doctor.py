@@ -14,7 +14,7 @@ from evalkit.files import cache_root
 from evalkit.protocols.catalog import PROTOCOLS
 from evalkit.records.manifest import package_versions
 
-EXTRAS = {"hf": "datasets", "site": "jinja2", "sql": "sqlalchemy"}
+EXTRAS = {"clip": "open_clip", "hf": "datasets", "site": "jinja2", "sql": "sqlalchemy"}
 
 
 def doctor(*, weights_dir: Path | None = None, cache_dir: Path | None = None) -> dict[str, Any]:

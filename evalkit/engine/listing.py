@@ -19,12 +19,9 @@ Row = dict[str, Any]
 
 def rows(kind: str) -> list[Row]:
     """One row for each of ``kind``: protocols, sources, extractors or weights."""
-    return {
-        "protocols": protocol_rows,
-        "sources": source_rows,
-        "extractors": extractor_rows,
-        "weights": lambda: weights_rows(None, []),
-    }[kind]()
+    if kind == "weights":
+        return weights_rows(None, [])
+    return {"protocols": protocol_rows, "sources": source_rows, "extractors": extractor_rows}[kind]()
 
 
 def protocol_rows() -> list[Row]:

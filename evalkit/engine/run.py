@@ -155,16 +155,17 @@ def _measure(
     seconds: Mapping[str, float],
 ) -> list[Record]:
     spec = item.spec
-    key = (spec.extractor, spec.resize, spec.precision)
-    extractor = extractors[("samples", *key)]
-    fake = request.store.table(tables[("samples", *key)][spec.layer].key, item.num_fake)
+    fake_key: tuple[Role, str, str, str] = ("samples", spec.extractor, spec.resize, spec.precision)
+    real_key: tuple[Role, str, str, str] = ("data", spec.extractor, spec.resize, spec.precision)
+    extractor = extractors[fake_key]
+    fake = request.store.table(tables[fake_key][spec.layer].key, item.num_fake)
     real: FeatureTable | ReferenceStatistics | None = None
     if isinstance(request.data, ReferenceStatistics):
         real = request.data if spec.needs_data else None
         _check_weights(spec, request.data, extractor)
     elif spec.needs_data:
         assert item.num_real is not None
-        real = request.store.table(tables[("data", *key)][spec.layer].key, item.num_real)
+        real = request.store.table(tables[real_key][spec.layer].key, item.num_real)
     request.reporter.say(f"computing {spec.name} on {item.num_fake:,} samples")
     started = time.perf_counter()
     measured = measure(spec, fake, real, request.seed)

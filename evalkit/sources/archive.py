@@ -19,6 +19,7 @@ import threading
 import weakref
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -145,7 +146,11 @@ def _plain_tar(path: Path, spec: str) -> BinaryIO:
             magic = file.read(6)
     except OSError as error:
         raise _not_whole(spec, "tar", error) from error
-    openers = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+    openers: dict[bytes, Callable[..., object]] = {
+        b"\x1f\x8b": gzip.open,
+        b"BZh": bz2.open,
+        b"\xfd7zXZ\x00": lzma.open,
+    }
     opener = next((opener for start, opener in openers.items() if magic.startswith(start)), None)
     if opener is None:
         return path.open("rb")

@@ -92,7 +92,7 @@ class ArraySource(ImageSource):
             self.notes = ("all images have four channels: the last, alpha, is dropped",)
 
     def _channels(self) -> int:
-        return self._images.shape[1 if self._layout == "NCHW" else 3]
+        return int(self._images.shape[1 if self._layout == "NCHW" else 3])
 
     def __len__(self) -> int:
         return len(self._images)

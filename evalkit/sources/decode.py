@@ -135,7 +135,7 @@ def broken(name: str, error: Exception) -> SourceError:
 
 
 def _open(data: bytes) -> Image.Image:
-    from PIL import Image, ImageFile
+    from PIL import Image, ImageFile, UnidentifiedImageError
 
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise SourceError(
@@ -147,7 +147,7 @@ def _open(data: bytes) -> Image.Image:
         raise SourceError("the file is empty")
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise SourceError("no accepted format begins like this file") from None
     if image.width * image.height > MAX_PIXELS:
         raise SourceError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}")

@@ -61,7 +61,7 @@ def choose(num: int, spec: str, limit: int | None, subset_seed: int | None) -> l
         if subset_seed is not None:
             raise UsageError(
                 f"a subset seed ({subset_seed}) draws a limited number of images from {spec}, and no limit "
-                "was given; add a limit, or leave the seed out to use all images"
+                "was given; add --limit, or leave the seed out to use all images"
             )
         return None
     if limit < 1:

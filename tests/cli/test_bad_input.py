@@ -235,7 +235,7 @@ def test_an_unknown_verb_is_answered_with_the_nearest(cli: Cli):
         (("--limit", "99"), ("99", "12")),
         (("--subset-seed", "1"), ("--limit",)),
         (("--batch-size", "0"), ("--batch-size",)),
-        (("--num", "many"), ("many",)),
+        (("--num", "many"), ("--num", "integer")),
     ],
 )
 def test_flags_with_values_that_cannot_be(

@@ -185,7 +185,7 @@ def _neighbours(
     spec: ProtocolSpec, options: NeighbourOptions, fake: Rows, real: Rows, seed: int
 ) -> list[Measured]:
     found = prdc.coverage(_canonical(fake), _canonical(real), k=options.k, inside=options.inside)
-    values = {name: float(getattr(found, name)) for name in options.values}
+    values: dict[str, float] = {name: float(getattr(found, name)) for name in options.values}
     counts = {"precision": len(fake), "density": len(fake), "recall": len(real), "coverage": len(real)}
     replicas = bootstrap.neighbour_replicas(
         found.in_real, found.in_fake, options.k, num=BOOTSTRAP_REPLICAS, seed=seed

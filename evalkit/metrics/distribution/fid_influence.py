@@ -203,8 +203,10 @@ class FrechetInfluence:
 def _whitener(found: Cross, rotation: FloatArray, roots: FloatArray, of_first: bool) -> FloatArray:
     """T such that the shared features of a centred row of one set, times T, are its whitened coordinates."""
     if of_first == found.base_is_first:
-        return found.base.whitener(rotation) / np.sqrt(found.base_scale)
-    return found.base.root() @ (rotation / roots) / np.sqrt(found.other_scale)
+        of_base: FloatArray = found.base.whitener(rotation) / np.sqrt(found.base_scale)
+        return of_base
+    of_other: FloatArray = found.base.root() @ (rotation / roots) / np.sqrt(found.other_scale)
+    return of_other
 
 
 def _exponentials(roots: FloatArray) -> FloatArray:

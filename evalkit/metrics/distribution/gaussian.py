@@ -50,7 +50,7 @@ class Factor(NamedTuple):
     @property
     def rank(self) -> int:
         """Number of columns."""
-        return self.lower.shape[1]
+        return int(self.lower.shape[1])
 
     def root(self) -> FloatArray:
         """R with its rows in the order of the features."""
@@ -69,7 +69,8 @@ class Factor(NamedTuple):
             right = blas.dtrmm(1.0, lower, permuted.T, side=1, lower=1, overwrite_b=1)
             product: FloatArray = blas.dtrmm(1.0, lower, right, lower=1, trans_a=1, overwrite_b=1)
             return product
-        return self.lower.T @ (permuted @ self.lower)
+        general: FloatArray = self.lower.T @ (permuted @ self.lower)
+        return general
 
     def whitener(self, rotation: FloatArray) -> FloatArray:
         """T such that ``x @ T`` has ``rotation``-ed coordinates of unit covariance, for x in the range of R.

@@ -42,7 +42,7 @@ def polynomial_kernel(*, degree: int = 3, gamma: float | None = None, coef0: flo
         base: FloatArray = x @ y.T
         base *= 1.0 / x.shape[1] if gamma is None else gamma
         base += coef0
-        out = base.copy()
+        out: FloatArray = base.copy()
         for _ in range(degree - 1):
             out *= base
         return out
