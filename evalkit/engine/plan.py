@@ -111,8 +111,7 @@ def _measurement(
         short = spec.name.split("50k")[0]
         raise ProtocolError(
             f"{spec.name} is defined on {num_fake:,} samples and {samples.spec} has {len(samples):,}; make "
-            f"more "
-            f"samples, or use {short!r}, which takes as many as there are and says so in its name"
+            f"more samples, or use {short!r}, which takes as many as there are and says so in its name"
         )
     _check_count(spec, num_fake, "samples", samples.spec)
     if not spec.needs_data:
@@ -154,34 +153,50 @@ def _check_reference(spec: ProtocolSpec, data: ReferenceStatistics) -> None:
     if not isinstance(spec.options, (FrechetOptions, FrechetInfinityOptions)):
         raise ProtocolError(
             f"{spec.name} needs the real images themselves and {data.spec} holds only their mean and "
-            f"covariance, which "
-            "serve Fréchet distances (fid, fid50k_full, fd_mini …); name the images with --data"
+            "covariance, "
+            "which serve Fréchet distances (fid, fid50k_full, fd_mini …); name the images with --data"
         )
+    build = f"build one with `evalkit ref build DATA --protocol {spec.name.split('@')[0]} -o ref.npz`"
     if data.format != "evalkit":
+        _check_foreign(spec, data, build)
         return
     header = data.header
-    made = {field: header[field] for field in ("extractor", "layer", "resize", "precision")}
     wanted = {
         "extractor": spec.extractor,
         "layer": spec.layer,
         "resize": spec.resize,
         "precision": spec.precision,
     }
-    if made != wanted:
-        wrong = ", ".join(
-            f"{field} {made[field]!r} where {wanted[field]!r} is needed"
-            for field in made
-            if made[field] != wanted[field]
-        )
+    wrong = [
+        f"{field} {header[field]!r} where {value!r} is needed"
+        for field, value in wanted.items()
+        if header[field] != value
+    ]
+    if wrong:
         raise ProtocolError(
             f"{data.spec} was made under protocol {header['protocol']!r} and cannot serve {spec.name!r}: "
-            f"{wrong}; "
-            f"build one with `evalkit ref build DATA --protocol {spec.name.split('@')[0]} -o ref.npz`"
+            f"{', '.join(wrong)}; {build}"
         )
     if spec.num_real is not None and data.num is not None and data.num > spec.num_real:
         raise ProtocolError(
             f"{data.spec} was made from {data.num:,} images under protocol {header['protocol']!r} and "
             f"{spec.name!r} "
-            f"uses at most {spec.num_real:,}; build one with `evalkit ref build DATA --protocol {spec.name} "
-            f"-o ref.npz`"
+            f"uses at most {spec.num_real:,}; {build}"
+        )
+
+
+def _check_foreign(spec: ProtocolSpec, data: ReferenceStatistics, build: str) -> None:
+    """What the peers' files hold is known by their kind alone: Inception features in float32, after some "
+    "resize.
+    """
+    if spec.extractor != "inception-tf2015" or spec.precision != "float32":
+        raise ProtocolError(
+            f"{data.spec} is a file of {data.format}'s kind, of float32 Inception features, and cannot serve "
+            f"{spec.name!r}, which measures {spec.extractor} in {spec.precision}; {build}"
+        )
+    if spec.resize not in data.resizes:
+        raise ProtocolError(
+            f"{data.spec} is a file of {data.format}'s kind, made after the resize "
+            f"{' or '.join(data.resizes)}, and "
+            f"cannot serve {spec.name!r}, which resizes by {spec.resize}; {build}"
         )

@@ -213,7 +213,9 @@ def _data_use(
     request: Request, given: ImageSource | ReferenceStatistics, name: str, num: int | None
 ) -> DataUse:
     if isinstance(given, ReferenceStatistics):
-        return DataUse(name=name, spec=given.spec, fingerprint=given.fingerprint, num=given.num)
+        return DataUse(
+            name=name, spec=given.spec, fingerprint=given.fingerprint, num=given.num, notes=given.notes
+        )
     facts = request.store.facts(given.fingerprint, num or 0)
     return DataUse(
         name=name,

@@ -1,9 +1,8 @@
-"""Resizes with half-pixel centres: clean-fid's antialiased bicubic, plain bilinear, antialiased bilinear.
+"""Antialiased resizes with half-pixel centres: clean-fid's bicubic, and bilinear.
 
 ``clean_bicubic`` is GaParmar/clean-fid@e88c4d6, resize.py, mode "clean": Pillow's bicubic (a = -0.5, kernel
 stretched when shrinking) on float32 channels, clipped to [0, 255], not quantised. ``antialiased_bilinear`` is
 Pillow's bilinear (a triangle, stretched when shrinking) and belongs to evalkit's own `mini` extractor.
-``half_pixel_bilinear`` is what mseitzer/pytorch-fid@b9c1811 feeds its network: no antialiasing.
 
 Pillow weighs and sums in float64 and stores float32 after each of its two passes, along x first. PyTorch's
 antialiased operator does the same when it is called once for each axis in float64: the results then equal
@@ -36,8 +35,3 @@ def clean_bicubic(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 def antialiased_bilinear(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Antialiased bilinear; an image that has the asked size passes unchanged."""
     return _pillow(images, size, "bilinear")
-
-
-def half_pixel_bilinear(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Bilinear with half-pixel centres and no antialiasing, as pytorch-fid computes it."""
-    return F.interpolate(images.float().contiguous(), size=size, mode="bilinear", align_corners=False)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from evalkit.imaging.resize_pil import antialiased_bilinear, clean_bicubic, half_pixel_bilinear
-from evalkit.imaging.resize_tf import tf1_bilinear
+from evalkit.imaging.resize_pil import antialiased_bilinear, clean_bicubic
+from evalkit.imaging.resize_tf import half_pixel_bilinear, tf1_bilinear
 
 Resize = Callable[[torch.Tensor, tuple[int, int]], torch.Tensor]
 

@@ -57,6 +57,9 @@ class ReferenceStatistics:
         ddof: The covariance was divided by ``num - ddof``, where the file states it.
         header: What evalkit's own file says of itself; empty elsewhere.
         fingerprint: sha256 over the arrays and the header.
+        resizes: Resizes its images may have had: what its header, its kind or its file name says; several
+        where
+            that leaves it open.
     """
 
     spec: str
@@ -69,6 +72,18 @@ class ReferenceStatistics:
     ddof: int | None = None
     header: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     fingerprint: str
+    resizes: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a record should say about where the numbers come from."""
+        if self.format == "evalkit":
+            return ()
+        return (
+            f"a statistics file of {self.format}'s kind, which does not state its protocol, weights or "
+            "number of "
+            "images: the number stands if they are those of the protocol",
+        )
 
 
 def is_statistics(headers: Mapping[str, Header]) -> bool:
@@ -92,9 +107,11 @@ def read_statistics(path: Path, spec: str | None = None) -> ReferenceStatistics:
     if "mu_s" in headers and "sigma_s" in headers:
         spatial = _gaussian(path, spec, headers, "mu_s", "sigma_s")
     header = _header(path, spec, headers)
+    kind, resizes = _origin(path, headers, header)
     return ReferenceStatistics(
         spec=spec,
-        format=_format(path, headers),
+        format=kind,
+        resizes=resizes,
         mu=mu,
         sigma=sigma,
         mu_s=spatial[0],
@@ -121,13 +138,25 @@ def write_statistics(path: Path, mu: FloatArray, sigma: FloatArray, header: Mapp
         )
 
 
-def _format(path: Path, headers: Mapping[str, Header]) -> Format:
+# How the modes in clean-fid's file names resize (GaParmar/clean-fid@e88c4d6, cleanfid/features.py).
+_CLEAN_FID_MODES = {
+    "clean": "clean",
+    "legacy_tensorflow": "tf1-bilinear",
+    "legacy_pytorch": "half-pixel-bilinear",
+}
+
+
+def _origin(
+    path: Path, headers: Mapping[str, Header], header: Mapping[str, Any]
+) -> tuple[Format, tuple[str, ...]]:
     if "header" in headers:
-        return "evalkit"
+        return "evalkit", (header["resize"],)
     if "mu_s" in headers and "sigma_s" in headers:
-        return "adm"
-    named = re.search(r"_(clean|legacy_tensorflow|legacy_pytorch)_", path.name)
-    return "clean-fid" if named else "pytorch-fid"
+        return "adm", ("tf1-bilinear",)  # its evaluator resizes inside the TensorFlow graph
+    if named := re.search(r"_(clean|legacy_tensorflow|legacy_pytorch)_", path.name):
+        return "clean-fid", (_CLEAN_FID_MODES[named[1]],)
+    # The same two arrays are written by TTUR's script (inside the graph) and by pytorch-fid (half-pixel).
+    return "pytorch-fid", ("tf1-bilinear", "half-pixel-bilinear")
 
 
 def _gaussian(

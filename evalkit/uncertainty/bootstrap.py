@@ -1,16 +1,16 @@
 """Error bars of neighbour metrics by a bootstrap that computes no distance twice.
 
 Rows of both sets are drawn with replacement; a row that is not drawn takes its ball with it, and radii stay
-as they are. So each replica is a sum over the list of which ball holds which row. The spread of the replicas
-is the standard error. Losing a third of the balls moves a replica down, so the interval is put around the
-value itself and not around the replicas' mean. Simulations (``tests/uncertainty``) give a standard error of
-0.9 to 1.3 times the true one in the middle of the range; near 0 and 1 it is too large, never too small.
+as they are. So each replica only looks at the list of who lies in whose ball. The spread of the replicas is
+the standard error. Losing a third of the balls moves a replica down, so the interval is put around the value
+itself and not around the replicas' mean. In simulations (``tests/uncertainty``) the standard error is 0.9 to
+1.3 times the true one in the middle of the range; near 0 and 1 it is larger than the true one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,31 +18,44 @@ import numpy.typing as npt
 from evalkit.uncertainty.estimate import Estimate, normal_interval
 
 FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 _CHUNK = 50
 
 
-class HitLists(Protocol):
-    """Which balls hold which rows: row i is in the balls ``balls[starts[i] : starts[i + 1]]``."""
+class Partners(Protocol):
+    """For every row, how many partners it has, and the first few of them."""
 
     @property
-    def starts(self) -> IntArray:
-        """``(n + 1,)``."""
+    def count(self) -> npt.NDArray[np.int64]:
+        """``(n,)``."""
         ...
 
     @property
-    def balls(self) -> IntArray:
-        """Indices of balls; of a row in very many balls, some of them."""
+    def first(self) -> npt.NDArray[np.int32]:
+        """``(n, most)``, -1 where there are fewer."""
+        ...
+
+
+class Graph(Protocol):
+    """Who lies in whose ball."""
+
+    @property
+    def k(self) -> int:
+        """Neighbours that set the radii."""
         ...
 
     @property
-    def totals(self) -> IntArray:
-        """``(n,)``, all balls around each row."""
+    def fake_in_real(self) -> Partners:
+        """For every fake, the reals whose balls it is in."""
         ...
 
     @property
-    def num_balls(self) -> int:
-        """Number of balls."""
+    def real_holding(self) -> Partners:
+        """For every real, the fakes in its ball."""
+        ...
+
+    @property
+    def real_in_fake(self) -> Partners:
+        """For every real, the fakes whose balls it is in."""
         ...
 
 
@@ -55,33 +68,31 @@ class Replicas(NamedTuple):
     coverage: FloatArray
 
 
-def neighbour_replicas(in_real: HitLists, in_fake: HitLists, k: int, *, num: int, seed: int) -> Replicas:
+def neighbour_replicas(graph: Graph, *, num: int, seed: int) -> Replicas:
     """Draws replicas of precision, recall, density and coverage.
 
     Args:
-        in_real: Real balls around each sample.
-        in_fake: Samples' balls around each real row.
-        k: Neighbours.
+        graph: Who lies in whose ball.
         num: Number of replicas.
         seed: Seed of the draws.
     """
     rng = np.random.default_rng(seed)
-    num_fake, num_real = len(in_real.totals), len(in_fake.totals)
-    scale = in_real.totals / np.maximum(np.diff(in_real.starts), 1)
+    num_fake, num_real = len(graph.fake_in_real.count), len(graph.real_in_fake.count)
+    listed = np.maximum((graph.fake_in_real.first >= 0).sum(axis=1), 1)
+    per_listed = (graph.fake_in_real.count / listed)[:, None]
     parts: list[Replicas] = []
     for start in range(0, num, _CHUNK):
         size = min(_CHUNK, num - start)
-        fake = _weights(rng, num_fake, size)
-        real = _weights(rng, num_real, size)
-        around_fake = _sums(in_real, real)
-        around_real = _sums(in_fake, fake)
-        held = _held(in_real, fake, num_real)
+        fake, real = _draws(rng, num_fake, size), _draws(rng, num_real, size)
+        around_fake = _drawn_partners(graph.fake_in_real, real)
+        inside_fake = _drawn_partners(graph.real_in_fake, fake) > 0
+        holding = _drawn_partners(graph.real_holding, fake) > 0
         parts.append(
             Replicas(
-                precision=((around_fake > 0) * fake).sum(axis=0) / num_fake,
-                recall=((around_real > 0) * real).sum(axis=0) / num_real,
-                density=(around_fake * scale[:, None] * fake).sum(axis=0) / (k * num_fake),
-                coverage=(held * real).sum(axis=0) / num_real,
+                precision=_mean(around_fake > 0, fake),
+                recall=_mean(inside_fake, real),
+                density=_mean(around_fake * per_listed, fake) / graph.k,
+                coverage=_mean(holding, real),
             )
         )
     return Replicas(*(np.concatenate(values) for values in zip(*parts, strict=True)))
@@ -98,8 +109,11 @@ def neighbour_estimates(
         replicas: What `neighbour_replicas` drew.
         seed: Its seed, for the record.
     """
-    num = len(replicas.precision)
-    method = f"bootstrap of both sets over the fixed neighbour graph, {num:,} replicas; wide near 0 and 1"
+    method = (
+        f"bootstrap of both sets over the fixed neighbour graph, {len(replicas.precision):,} replicas; wide "
+        "near "
+        "0 and 1"
+    )
     found = {}
     for name, value in values.items():
         spread = float(getattr(replicas, name).std(ddof=1))
@@ -120,27 +134,20 @@ def neighbour_estimates(
     return found
 
 
-def _weights(rng: np.random.Generator, n: int, size: int) -> FloatArray:
-    drawn = [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(size)]
-    return np.stack(drawn, axis=1).astype(np.float64)
+def _draws(rng: np.random.Generator, n: int, size: int) -> npt.NDArray[np.uint8]:
+    """How often each row is drawn in each replica; a last row of zeros stands for "no partner"."""
+    times = [np.bincount(rng.integers(0, n, n), minlength=n + 1) for _ in range(size)]
+    return np.stack(times, axis=1).astype(np.uint8)
 
 
-def _sums(hits: HitLists, weights: FloatArray) -> FloatArray:
-    """For each row the weight of the balls around it."""
-    out = np.zeros((len(hits.totals), weights.shape[1]))
-    filled = np.flatnonzero(np.diff(hits.starts))
-    if len(filled):
-        out[filled] = np.add.reduceat(weights[hits.balls], hits.starts[filled], axis=0)
-    return out
+def _drawn_partners(partners: Partners, draws: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """For each row and replica, how often its listed partners were drawn."""
+    total = np.zeros((len(partners.first), draws.shape[1]), np.int64)
+    for column in range(partners.first.shape[1]):
+        total += draws[partners.first[:, column]]
+    return total
 
 
-def _held(hits: HitLists, weights: FloatArray, num_balls: int) -> npt.NDArray[np.bool_]:
-    """For each ball whether a drawn row is inside."""
-    rows = np.repeat(np.arange(len(hits.totals)), np.diff(hits.starts))
-    order = np.argsort(hits.balls, kind="stable")
-    balls, rows = hits.balls[order], rows[order]
-    out = np.zeros((num_balls, weights.shape[1]), np.bool_)
-    if len(balls):
-        filled, starts = np.unique(balls, return_index=True)
-        out[filled] = np.add.reduceat(weights[rows], starts, axis=0) > 0
-    return out
+def _mean(values: npt.NDArray[Any], draws: npt.NDArray[np.uint8]) -> FloatArray:
+    mean: FloatArray = (values * draws[:-1]).sum(axis=0, dtype=np.float64) / len(values)
+    return mean

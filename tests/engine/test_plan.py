@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evalkit.sources.resolve import resolve
 
 from evalkit.engine.plan import make_plan
 from evalkit.engine.request import prepare
 from evalkit.errors import EvalkitError, MetricError, ProtocolError, UsageError
 from evalkit.protocols import catalog
+from evalkit.sources.resolve import resolve
 
 
 def images(num: int, seed: int = 0) -> np.ndarray:
@@ -99,3 +99,41 @@ def test_statistics_serve_no_metric_that_needs_images(tmp_path: Path, metrics: s
 def test_every_error_of_this_file_is_one_a_user_can_mend():
     for error in (MetricError, ProtocolError, UsageError):
         assert issubclass(error, EvalkitError)
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "metrics", "message"),
+    [
+        (
+            "c10_clean_test.npz",
+            {},
+            "fid",
+            "clean-fid's kind, made after the resize clean, and cannot serve 'fid'",
+        ),
+        ("c10_legacy_pytorch_test.npz", {}, "fid", "made after the resize half-pixel-bilinear"),
+        ("stats.npz", {}, "fid_clean", "tf1-bilinear or half-pixel-bilinear, and cannot serve 'fid_clean'"),
+        ("stats.npz", {}, "fd_mini", "Inception features, and cannot serve 'fd_mini', which measures mini"),
+        ("adm.npz", {"mu_s": np.zeros(3), "sigma_s": np.eye(3)}, "fid_pytorch", "adm's kind"),
+    ],
+)
+def test_the_peers_statistics_are_refused_by_other_protocols(
+    tmp_path: Path, name: str, more: dict, metrics: str, message: str
+):
+    np.savez(tmp_path / name, mu=np.zeros(2048), sigma=np.eye(2048), **more)
+    with pytest.raises(ProtocolError, match=message):
+        prepare(samples=images(40), data=tmp_path / name, metrics=metrics)
+
+
+@pytest.mark.parametrize(
+    ("name", "metrics"),
+    [
+        ("c10_clean_test.npz", "fid_clean"),
+        ("stats.npz", "fid"),
+        ("stats.npz", "fid_pytorch"),
+        ("stats.npz", "fid_inf"),
+    ],
+)
+def test_the_peers_statistics_serve_their_own_protocols(tmp_path: Path, name: str, metrics: str):
+    np.savez(tmp_path / name, mu=np.zeros(2048), sigma=np.eye(2048))
+    plan = prepare(samples=images(40), data=tmp_path / name, metrics=metrics).plan
+    assert [step.role for step in plan.steps] == ["samples"]

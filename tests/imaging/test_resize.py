@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from evalkit.imaging.resize_pil import antialiased_bilinear, clean_bicubic, half_pixel_bilinear
-from evalkit.imaging.resize_tf import tf1_bilinear
+from evalkit.imaging.resize_pil import antialiased_bilinear, clean_bicubic
+from evalkit.imaging.resize_tf import half_pixel_bilinear, tf1_bilinear
 
 GOLDEN = Path(os.environ.get("EVALKIT_GOLDEN") or Path(__file__).parents[3] / "shared" / "golden")
 SIZES = [(32, 32), (299, 299), (300, 301), (64, 48), (17, 9), (1, 1), (1, 40), (256, 256), (640, 355)]

@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from evalkit.imaging.resize_pil import clean_bicubic, half_pixel_bilinear
-from evalkit.imaging.resize_tf import tf1_bilinear
-from evalkit.metrics.distribution import kid, prdc
+from evalkit.imaging.resize_pil import clean_bicubic
+from evalkit.imaging.resize_tf import half_pixel_bilinear, tf1_bilinear
+from evalkit.metrics.distribution import kid
 from evalkit.metrics.distribution.fid import frechet_distance, frechet_distance_statistics
 from evalkit.metrics.distribution.fid_infinity import frechet_infinity, sample_sizes
 from evalkit.metrics.distribution.inception_score import inception_score
+from evalkit.metrics.distribution.prdc import Inside, neighbours, radii
+from evalkit.metrics.distribution.realism import realism
 from evalkit.metrics.moments import moments
 from tests.parity.cases import FOLDER, Golden, find_cases, fitting, waits_for
 
@@ -57,9 +59,13 @@ def kernel_distance(golden: Golden) -> None:
 
     def drawn(kernel: kid.Kernel) -> kid.KernelDistance:
         return kid.kernel_distance(
-            gen, real, kernel, num_subsets=golden.number("num_subsets"), subset_size=golden.number("subset_size"),
+            gen,
+            real,
+            kernel,
+            num_subsets=golden.number("num_subsets"),
+            subset_size=golden.number("subset_size"),
             seed=golden.number("np_seed"),
-        )  # fmt: skip
+        )
 
     found = drawn(poly)
     golden.compare(
@@ -68,8 +74,10 @@ def kernel_distance(golden: Golden) -> None:
     golden.compare("torch_fidelity__kid_std", lambda: found.std, rtol=1e-4)
     golden.compare(
         r"torch_fidelity__kid_rbf_sigma(\d+)_mean",
-        lambda sigma: drawn(kid.rbf_kernel(sigma=float(sigma))).value, rtol=1e-4, atol=1e-7,
-    )  # fmt: skip
+        lambda sigma: drawn(kid.rbf_kernel(sigma=float(sigma))).value,
+        rtol=1e-4,
+        atol=1e-7,
+    )
     golden.informative("dgm_eval__kd_(mean|std)", "its draws are its own: it agrees in distribution only")
     if "full_n" in golden:
         n = golden.number("full_n")
@@ -109,28 +117,28 @@ def inception(golden: Golden) -> None:
     golden.compare(r"guided_diffusion__is_split(\d+)", lambda n: score(split_size=int(n)).mean, rtol=1e-5)
 
 
-def neighbours(golden: Golden) -> None:
+def coverage(golden: Golden) -> None:
     """Precision, recall, density, coverage to the count, realism and radii."""
     real, gen = golden["real"], golden["gen"]
     half_a_count = 0.5 / max(len(real), len(gen))
 
-    def value(inside: prdc.Inside) -> Callable[[str, str], float]:
-        return lambda part, k: getattr(prdc.coverage(gen, real, k=int(k), inside=inside), part)
+    def value(inside: Inside) -> Callable[[str, str], float]:
+        return lambda part, k: getattr(neighbours(real, gen, k=int(k), inside=inside), part)
 
     golden.compare(
         r"(?:kynkaat|torch_fidelity_full|torch_fidelity_part|stylegan3_fp32)__(precision|recall)_k(\d+)",
-        value("<="), atol=half_a_count,
-    )  # fmt: skip
+        value("<="),
+        atol=half_a_count,
+    )
     golden.compare(r"prdc__(precision|recall|coverage)_k(\d+)", value("<"), atol=half_a_count)
     golden.compare(r"prdc__(density)_k(\d+)", value("<"), rtol=1e-12)
-    golden.compare(
-        r"prdc__real_radii_k(\d+)", lambda k: np.sqrt(prdc.squared_radii(real, int(k))), rtol=1e-5, atol=1e-6
-    )
-    golden.compare(r"dgm_eval__realism_k(\d+)", lambda k: prdc.realism(gen, real, k=int(k)), rtol=1e-5)
+    golden.compare(r"prdc__real_radii_k(\d+)", lambda k: radii(real, k=int(k)), rtol=1e-5, atol=1e-6)
+    golden.compare(r"dgm_eval__realism_k(\d+)", lambda k: realism(gen, real, k=int(k)), rtol=1e-5)
     golden.compare(
         r"kynkaat__max_realism_squared_dist_k(\d+)",
-        lambda k: prdc.realism(gen, real, k=int(k), squared=True, prune=False, eps=1e-5), rtol=1e-4,
-    )  # fmt: skip
+        lambda k: realism(gen, real, k=int(k), squared=True, prune=False, eps=1e-5),
+        rtol=1e-4,
+    )
     golden.informative(
         r"(?:stylegan3_fp16emul|guided_diffusion_fp16)__.*", "half precision moves a few counts"
     )
@@ -178,7 +186,7 @@ HANDLERS: dict[str, Callable[[Golden], None]] = {
     "metrics/kid*": kernel_distance,
     "metrics/inception_score*": inception,
     "metrics/inception_resize*": resizes,
-    "metrics/pr_*": neighbours,
+    "metrics/pr_*": coverage,
     "metrics/cmmd*": cmmd,
 }
 CASES = find_cases()
@@ -215,9 +223,23 @@ def test_an_unknown_case_fails_and_an_unknown_output_too(tmp_path: Path):
     (tmp_path / "unheard_net").mkdir()
     (tmp_path / "unheard_net" / "case.json").write_text("{}")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/parity/test_golden.py", "-q", "-k", "test_case", "-p", "no:cacheprovider"],
-        cwd=ROOT, env={**os.environ, "EVALKIT_GOLDEN": str(tmp_path)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "tests/parity/test_golden.py",
+            "-q",
+            "-k",
+            "test_case",
+            "-p",
+            "no:cacheprovider",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "EVALKIT_GOLDEN": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1, done.stdout
     assert "3 failed" in done.stdout
     assert "metrics/unheard_of: no handler" in done.stdout

@@ -15,10 +15,16 @@ from evalkit.sources.statistics import ReferenceStatistics, write_statistics
 MU = np.arange(4.0)
 SIGMA = np.eye(4) + 0.1
 HEADER = {
-    "format": "evalkit-reference-1", "protocol": "fd_mini", "extractor": "mini",
+    "format": "evalkit-reference-1",
+    "protocol": "fd_mini",
+    "extractor": "mini",
     "layer": "features",
-    "resize": "antialiased-bilinear", "precision": "float32", "weights_sha256": "a" * 64, "num": 10, "ddof": 1,
-}  # fmt: skip
+    "resize": "antialiased-bilinear",
+    "precision": "float32",
+    "weights_sha256": "a" * 64,
+    "num": 10,
+    "ddof": 1,
+}
 
 
 def test_evalkits_own_file_comes_back(tmp_path: Path):

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.errors import MetricError
-from evalkit.metrics.distribution import kid, prdc
+from evalkit.metrics.distribution import kid
 from evalkit.metrics.distribution.checks import check_features
 from evalkit.metrics.distribution.fid_infinity import frechet_infinity
 from evalkit.metrics.distribution.fid_influence import FrechetError, FrechetInfluence
 from evalkit.metrics.distribution.inception_score import inception_score
+from evalkit.metrics.distribution.prdc import neighbours
 from evalkit.metrics.moments import Moments, moments
 from evalkit.metrics.rows import Reordered, Rows, blocks, canonical_order
 from evalkit.protocols.spec import (
@@ -184,12 +185,10 @@ def _inception_score(spec: ProtocolSpec, options: InceptionScoreOptions, fake: R
 def _neighbours(
     spec: ProtocolSpec, options: NeighbourOptions, fake: Rows, real: Rows, seed: int
 ) -> list[Measured]:
-    found = prdc.coverage(_canonical(fake), _canonical(real), k=options.k, inside=options.inside)
+    found = neighbours(_canonical(real), _canonical(fake), k=options.k, inside=options.inside)
     values: dict[str, float] = {name: float(getattr(found, name)) for name in options.values}
     counts = {"precision": len(fake), "density": len(fake), "recall": len(real), "coverage": len(real)}
-    replicas = bootstrap.neighbour_replicas(
-        found.in_real, found.in_fake, options.k, num=BOOTSTRAP_REPLICAS, seed=seed
-    )
+    replicas = bootstrap.neighbour_replicas(found.graph, num=BOOTSTRAP_REPLICAS, seed=seed)
     estimates = bootstrap.neighbour_estimates(values, counts, replicas, seed)
     # torch-fidelity's rule, its 1e-5 included.
     f_score = 2 * found.precision * found.recall / max(1e-5, found.precision + found.recall)

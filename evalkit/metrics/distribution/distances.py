@@ -1,13 +1,13 @@
 """Squared distances between sets of rows: fast where that is enough, exact where a decision hangs on it.
 
-|a - b|² = |a|² + |b|² - 2 a·b is a matrix product, quick and of known error: with all terms in a floating-point
-type of unit roundoff u, it is off by at most (d + 32) u (|a|² + |b|²) (Higham 2002, section 3.1, with room for
-the rounding of centring and of the sums). Float32 products decide almost every comparison; those within their
-error are decided by float64 products, and the few within the error of those by sum (a_l - b_l)² in float64,
-which is 0 exactly for equal rows and the same to the last bit for (a, b) and (b, a).
+|a - b|² = |a|² + |b|² - 2 a·b is a matrix product, quick and of known error: with all terms in a
+floating-point type of unit roundoff u, it is off by at most (d + 32) u (|a|² + |b|²) (Higham 2002, section
+3.1, with room for the rounding of centring and of the sums). Float32 products decide almost every comparison;
+those within their error are decided by float64 products, and the few within the error of those by sum (a_l -
+b_l)² in float64, which is 0 exactly for equal rows and the same to the last bit for (a, b) and (b, a).
 
-Rows are centred, which shrinks |a|² and so the error, and scaled by a power of 2, so that huge and tiny features
-survive float32. Memory: one float32 copy of a set, and blocks.
+Rows are centred, which shrinks |a|² and so the error, and scaled by a power of 2, so that huge and tiny
+features survive float32. Memory: one float32 copy of a set, and blocks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def roundoff(width: int, kind: type[np.floating]) -> float:
 
 
 def cuts(n: int, size: int = BLOCK) -> list[slice]:
-    """n rows in equal blocks of at most ``size``."""
+    """N rows in equal blocks of at most ``size``."""
     parts = max(1, -(-n // size))
     return [slice(n * i // parts, n * (i + 1) // parts) for i in range(parts)]
 

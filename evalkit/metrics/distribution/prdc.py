@@ -13,8 +13,9 @@ metrics/precision_recall.py, toshas/torch-fidelity@5e211a9 metric_prc.py count a
 Deviates: distances that float32 cannot tell from a radius are decided in float64 (`distances.py`); StyleGAN3
 itself rounds features and distances to float16, which moves a few counts.
 
-Memory: one float32 copy of both sets and blocks; never a matrix of all pairs. The pairs inside a ball are kept,
-up to `KEPT` for each row, for error bars: a row inside that many balls stays inside one under any resampling.
+Memory: one float32 copy of both sets and blocks; never a matrix of all pairs. The pairs inside a ball are
+kept, up to `KEPT` for each row, for error bars: a row inside that many balls stays inside one under any
+resampling.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ def _inside(
     axis: int,
     inside: Inside,
 ) -> IntArray:
-    """Flat indices of the pairs of a block that lie within the squared radii of its rows (axis 0) or columns."""
+    """Flat indices of the pairs of a block within the squared radii of its rows (axis 0) or columns."""
     c = roundoff(fakes.values.shape[1], np.float32)
     norm_fake, norm_real = fakes.norms[one], reals.norms[other]
     # Lower bounds of the distances against the radii: nothing that is inside is lost here.

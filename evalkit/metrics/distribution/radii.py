@@ -1,10 +1,11 @@
 """Distance of every row of a set to its k-th nearest other row, exact, without an n x n matrix.
 
 Quantity: the radius of the ball that improved precision and recall (Kynkäänniemi et al. 2019, eq. 1) and
-density and coverage (Naeem et al. 2020, eq. 3) put around a row: its k-th nearest neighbour, the row itself not
-counted. Official codes take the (k + 1)-th smallest entry of a row of the full matrix: kynkaat/improved-precision-
-and-recall-metric@ed8ee4c, clovaai/generative-evaluation-prdc@e320c1d. Deviates: distances are float64 at the end
-(`distances.py`), where theirs are float32, so equal distances count as equal.
+density and coverage (Naeem et al. 2020, eq. 3) put around a row: its k-th nearest neighbour, the row itself
+not counted. Official codes take the (k + 1)-th smallest entry of a row of the full matrix:
+kynkaat/improved-precision- and-recall-metric@ed8ee4c, clovaai/generative-evaluation-prdc@e320c1d. Deviates:
+distances are float64 at the end (`distances.py`), where theirs are float32, so equal distances count as
+equal.
 
 Every pair of blocks is multiplied once and serves the rows of both. A row keeps its k + 3 nearest by float32;
 where the extra ones do not clear the k-th by more than rounding, the row is looked at again in float64.
@@ -33,7 +34,8 @@ def squared_radii(cloud: Cloud, k: int, *, block: int = BLOCK) -> FloatArray:
     """Squared radius of every row, ``(n,)``, in the cloud's scaled unit; ``k`` must be below n."""
     best, who = _nearest(cloud, min(k + _SPARE, len(cloud) - 1), block)
     c = roundoff(cloud.values.shape[1], np.float32)
-    # What can be nearer than r lies within |a| + r of the centre, so this bounds the error of all that matter.
+    # What can be nearer than r lies within |a| + r of the centre, so this bounds the error of all that
+    # matter.
     radius = np.maximum(best[:, k - 1], 0)
     margin = c * (3 * cloud.norms + 2 * radius) + 1e-30
     out, sure = _decide(cloud, np.arange(len(cloud)), best, who, margin, k)
@@ -72,9 +74,7 @@ def _nearest(cloud: Cloud, keep: int, block: int) -> tuple[FloatArray, IntArray]
             of_other = np.flatnonzero(products <= best[other, -1].astype(np.float32))
             flat = products.ravel()
             row, column = np.divmod(of_one, products.shape[1])
-            merge_smallest(
-                best, who, row + one.start, flat[of_one].astype(np.float64), column + other.start
-            )
+            merge_smallest(best, who, row + one.start, flat[of_one].astype(np.float64), column + other.start)
             row, column = np.divmod(of_other, products.shape[1])
             merge_smallest(
                 best, who, column + other.start, flat[of_other].astype(np.float64), row + one.start
