@@ -186,9 +186,8 @@ def _check_reference(spec: ProtocolSpec, data: ReferenceStatistics) -> None:
 
 
 def _check_foreign(spec: ProtocolSpec, data: ReferenceStatistics, build: str) -> None:
-    """What the peers' files hold is known by their kind alone: Inception features in float32, after some "
-    "resize.
-    """
+    # What the peers' files hold is known by their kind alone: Inception features in float32, after some
+    # resize.
     if spec.extractor != "inception-tf2015" or spec.precision != "float32":
         raise ProtocolError(
             f"{data.spec} is a file of {data.format}'s kind, of float32 Inception features, and cannot serve "

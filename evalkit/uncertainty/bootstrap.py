@@ -25,7 +25,7 @@ class Partners(Protocol):
     """For every row, how many partners it has, and the first few of them."""
 
     @property
-    def count(self) -> npt.NDArray[np.int64]:
+    def counts(self) -> npt.NDArray[np.int64]:
         """``(n,)``."""
         ...
 
@@ -77,9 +77,9 @@ def neighbour_replicas(graph: Graph, *, num: int, seed: int) -> Replicas:
         seed: Seed of the draws.
     """
     rng = np.random.default_rng(seed)
-    num_fake, num_real = len(graph.fake_in_real.count), len(graph.real_in_fake.count)
+    num_fake, num_real = len(graph.fake_in_real.counts), len(graph.real_in_fake.counts)
     listed = np.maximum((graph.fake_in_real.first >= 0).sum(axis=1), 1)
-    per_listed = (graph.fake_in_real.count / listed)[:, None]
+    per_listed = (graph.fake_in_real.counts / listed)[:, None]
     parts: list[Replicas] = []
     for start in range(0, num, _CHUNK):
         size = min(_CHUNK, num - start)

@@ -83,8 +83,8 @@ def test_the_graph_lists_who_lies_in_whose_ball():
     for i in range(50):
         listed = graph.fake_in_real.first[i]
         assert listed[listed >= 0].tolist() == np.flatnonzero(inside[i])[:KEPT].tolist()
-    np.testing.assert_array_equal(graph.fake_in_real.count, inside.sum(1))
-    np.testing.assert_array_equal(graph.real_holding.count, inside.sum(0))
+    np.testing.assert_array_equal(graph.fake_in_real.counts, inside.sum(1))
+    np.testing.assert_array_equal(graph.real_holding.counts, inside.sum(0))
 
 
 def test_radii_are_distances_to_the_kth_neighbour():

@@ -50,11 +50,11 @@ class Hits(NamedTuple):
     """For every row of one set, the rows of the other it is paired with.
 
     Attributes:
-        count: How many there are, ``(n,)``.
+        counts: How many there are, ``(n,)``.
         first: The first `KEPT` of them by index, -1 where there are fewer, ``(n, KEPT)``.
     """
 
-    count: IntArray
+    counts: IntArray
     first: npt.NDArray[np.int32]
 
 
@@ -148,10 +148,10 @@ def neighbours(real: Rows, fake: Rows, *, k: int, inside: Inside, block: int = B
         k, len(fake), len(real), fake_in_real.hits(), real_holding.hits(), real_in_fake.hits()
     )
     return Neighbours(
-        precision=float(np.mean(graph.fake_in_real.count > 0)),
-        recall=float(np.mean(graph.real_in_fake.count > 0)),
-        density=float(graph.fake_in_real.count.sum()) / (k * len(fake)),
-        coverage=float(np.mean(graph.real_holding.count > 0)),
+        precision=float(np.mean(graph.fake_in_real.counts > 0)),
+        recall=float(np.mean(graph.real_in_fake.counts > 0)),
+        density=float(graph.fake_in_real.counts.sum()) / (k * len(fake)),
+        coverage=float(np.mean(graph.real_holding.counts > 0)),
         graph=graph,
     )
 

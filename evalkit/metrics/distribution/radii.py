@@ -83,7 +83,8 @@ def _nearest(cloud: Cloud, keep: int, block: int) -> tuple[FloatArray, IntArray]
 
 
 def _products(cloud: Cloud, one: slice, other: slice) -> Float32Array:
-    return (cloud.values[one] * np.float32(-2)) @ cloud.values[other].T
+    products: Float32Array = (cloud.values[one] * np.float32(-2)) @ cloud.values[other].T
+    return products
 
 
 def _decide(
