@@ -1,11 +1,12 @@
-"""clean-fid on two folders with given weights: it has no command line of its own, so this is the shortest there is.
+"""clean-fid on two folders with given weights: it has no command line of its own, so this is the shortest.
 
-    python benchmarks/cleanfid_cli.py SAMPLES DATA WEIGHTS.pth
+python benchmarks/cleanfid_cli.py SAMPLES DATA WEIGHTS.pth
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import torch
@@ -19,7 +20,8 @@ class Body(torch.nn.Module):
     def __init__(self, weights: str) -> None:
         super().__init__()
         whole = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=weights)
-        self.blocks = torch.nn.Sequential(*[block for name, block in whole.named_children() if name not in ("fc",)])
+        blocks = [block for name, block in whole.named_children() if name != "fc"]
+        self.blocks = torch.nn.Sequential(*blocks)
         self.pool = torch.nn.AdaptiveAvgPool2d(1)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -28,11 +30,10 @@ class Body(torch.nn.Module):
 
 def main() -> None:
     samples, data, weights = sys.argv[1:4]
-    torch.set_num_threads(int(__import__("os").environ.get("OMP_NUM_THREADS", "2")))
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     model = Body(weights).eval()
-    value = fid.compare_folders(
-        samples, data, model, mode="clean", num_workers=0, batch_size=32, device=torch.device("cpu"), verbose=False
-    )
+    options = {"num_workers": 0, "batch_size": 32, "device": torch.device("cpu"), "verbose": False}
+    value = fid.compare_folders(samples, data, model, mode="clean", **options)
     print(json.dumps({"frechet_inception_distance": float(value)}))
 
 

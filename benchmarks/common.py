@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine's name, a Markdown table, and full-size random weights."""
+"""What the benchmarks share: the machine's name and a Markdown table."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def machine() -> str:
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        name = models[0] if models else name
+        models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = models[0].split(":", 1)[1].strip() if models else name
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{name}, {os.cpu_count()} cores{gpu}; torch {torch.__version__}, numpy {numpy.__version__}"
 
@@ -27,20 +27,4 @@ def machine() -> str:
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
-def random_inception(path: Path, seed: int = 0) -> None:
-    """Writes full-size Inception weights whose activations stay alive and finite, in torch-fidelity's format."""
-    import torch
-    from torch_fidelity.feature_extractor_inceptionv3 import (
-        BasicConv2d,
-        InceptionA,
-        InceptionB,
-        InceptionC,
-        InceptionD,
-        InceptionE_1,
-        InceptionE_2,
-    )
-    del BasicConv2d, InceptionA, InceptionB, InceptionC, InceptionD, InceptionE_1, InceptionE_2
-    raise SystemExit(f"{torch.__version__} {seed} {path}")
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

@@ -1,8 +1,8 @@
-"""FID of two folders, whole process, beside the torch-fidelity command line and clean-fid: time, memory, value.
+"""FID of two folders, whole process, beside torch-fidelity's command line and clean-fid: time, memory, value.
 
-All three read the same PNG files and the same full-size network with random weights (no weights can be assumed to be
-at hand; time does not depend on their values). The runs of a round follow one another, so that a change of the
-machine's speed hits all of them; medians over rounds are reported with their ratios.
+All read the same PNG files and the same full-size network with random weights (no weights can be assumed to
+be at hand; time does not depend on their values). The runs of a round follow one another, so that a change of
+the machine's speed hits all of them; medians over rounds are reported with their ratios.
 
     python benchmarks/peers.py --num 500 --size 256 --rounds 3
 
@@ -22,13 +22,17 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-from common import ROOT, machine, markdown, random_inception
+import random_weights
+from common import ROOT, machine, markdown
 from PIL import Image
+
+PAIR = (("a", 0), ("b", 1))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--num", type=int, default=500, help="images in each folder")
     parser.add_argument("--size", type=int, default=256, help="their side in pixels")
     parser.add_argument("--rounds", type=int, default=3, help="rounds to take medians over")
@@ -36,35 +40,45 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows, notes = compare(Path(folder), arguments)
-    text = report(rows, notes, arguments)
+        rows = compare(Path(folder), arguments)
+    text = report(rows, arguments)
     print(text)
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "peers.md").write_text(text)
-    (arguments.output / "peers.json").write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    body = {"machine": machine(), "rows": rows}
+    (arguments.output / "peers.json").write_text(json.dumps(body, indent=1) + "\n")
 
 
-def compare(folder: Path, arguments: argparse.Namespace) -> tuple[list[dict], list[str]]:
-    weights = folder / "random-inception.pth"
-    random_inception(weights)
-    fake, real = (write_images(folder / name, arguments.num, arguments.size, seed) for name, seed in (("a", 0), ("b", 1)))
+def compare(folder: Path, arguments: argparse.Namespace) -> list[dict]:
+    """Runs every program, round by round; medians of what each used."""
+    weights = random_weights.write_inception(folder / "random-inception.pth")
+    fake, real = (write_images(folder / name, arguments.num, arguments.size, seed) for name, seed in PAIR)
     cache = folder / "cache"
-    run_eval = [sys.executable, str(ROOT / "run_eval.py"), "run", "--samples", str(fake), "--data", str(real),
-                "--weights", f"inception-tf2015={weights}", "--device", "cpu", "--cache-dir", str(cache),
-                "--output", str(folder / "results"), "--json"]  # fmt: skip
-    fidelity = [shutil.which("fidelity", path=str(Path(sys.executable).parent)) or "fidelity", "--input1", str(fake),
-                "--input2", str(real), "--json", "--no-cache", "--silent", "--feature-extractor-weights-path",
-                str(weights)]  # fmt: skip
+    run_eval = [
+        sys.executable, str(ROOT / "run_eval.py"), "run", "--samples", str(fake), "--data", str(real),
+        "--weights", f"inception-tf2015={weights}", "--device", "cpu", "--cache-dir", str(cache),
+        "--output", str(folder / "results"), "--json", "--metrics",
+    ]  # fmt: skip
+    fidelity = [
+        shutil.which("fidelity", path=str(Path(sys.executable).parent)) or "fidelity", "--input1", str(fake),
+        "--input2", str(real), "--json", "--no-cache", "--silent",
+        "--feature-extractor-weights-path", str(weights),
+    ]  # fmt: skip
+    subset = str(min(1000, arguments.num))
     clean = [sys.executable, str(ROOT / "benchmarks" / "cleanfid_cli.py"), str(fake), str(real), str(weights)]
     programs = {
-        "torch-fidelity: fid": (fidelity + ["--fid"], False),
-        "evalkit: fid": (run_eval + ["--metrics", "fid"], True),
-        "evalkit: fid again (features on file)": (run_eval + ["--metrics", "fid"], False),
+        "torch-fidelity: fid": ([*fidelity, "--fid"], False),
+        "evalkit: fid": ([*run_eval, "fid"], True),
+        "evalkit: fid again (features on file)": ([*run_eval, "fid"], False),
         "torch-fidelity: fid kid is": (
-            fidelity + ["--fid", "--kid", "--isc", "--kid-subset-size", str(min(1000, arguments.num))], False),
-        "evalkit: fid kid is": (run_eval + ["--metrics", "fid,kid,is"], True),
+            [*fidelity, "--fid", "--kid", "--isc", "--kid-subset-size", subset], False,
+        ),
+        "evalkit: fid kid is": ([*run_eval, "fid,kid,is"], True),
         "clean-fid: fid": (clean, False),
-        "evalkit: fid_clean": (run_eval + ["--metrics", "fid_clean"], True),
+        "evalkit: fid_clean": ([*run_eval, "fid_clean"], True),
+        "evalkit: fid in bfloat16 (a protocol of its own)": (
+            [*run_eval, "fid", "--precision", "bfloat16"], True,
+        ),
     }  # fmt: skip
     rows: dict[str, list[dict]] = {name: [] for name in programs}
     for _ in range(arguments.rounds):
@@ -72,13 +86,16 @@ def compare(folder: Path, arguments: argparse.Namespace) -> tuple[list[dict], li
             if fresh:
                 shutil.rmtree(cache, ignore_errors=True)
             rows[name].append(measure(command, arguments.threads))
+            print(
+                name, {k: v for k, v in rows[name][-1].items() if k != "stdout"}, file=sys.stderr, flush=True
+            )
     summary = []
     for name, runs in rows.items():
         row = {"program": name, "value": value_of(runs[0]["stdout"])}
         for figure in ("cpu_s", "wall_s", "peak_mb"):
             row[figure] = statistics.median(run[figure] for run in runs)
         summary.append(row)
-    return summary, []
+    return summary
 
 
 def measure(command: list[str], threads: int) -> dict:
@@ -111,36 +128,39 @@ def value_of(stdout: str) -> float:
 
 
 def write_images(folder: Path, num: int, size: int, seed: int) -> Path:
-    """Smooth random pictures: the cost of decoding natural PNGs, not of noise."""
+    """Pictures whose PNGs cost as much to decode as natural ones."""
     folder.mkdir()
-    rng = np.random.default_rng(seed)
-    for i in range(num):
-        low = rng.integers(0, 256, (size // 8, size // 8, 3), dtype=np.uint8)
-        picture = np.asarray(Image.fromarray(low).resize((size, size), Image.Resampling.BICUBIC), dtype=np.int16)
-        grain = rng.integers(-6, 7, picture.shape)
-        Image.fromarray(np.clip(picture + grain, 0, 255).astype(np.uint8)).save(folder / f"{i:05d}.png")
+    for i, picture in enumerate(random_weights.pictures(num, size, seed)):
+        Image.fromarray(picture).save(folder / f"{i:05d}.png")
     return folder
 
 
-def report(rows: list[dict], notes: list[str], arguments: argparse.Namespace) -> str:
+def report(rows: list[dict], arguments: argparse.Namespace) -> str:
+    """A table with ratios to the peer that does the same."""
     by_name = {row["program"]: row for row in rows}
     pairs = {
         "evalkit: fid": "torch-fidelity: fid",
         "evalkit: fid again (features on file)": "torch-fidelity: fid",
         "evalkit: fid kid is": "torch-fidelity: fid kid is",
         "evalkit: fid_clean": "clean-fid: fid",
+        "evalkit: fid in bfloat16 (a protocol of its own)": "torch-fidelity: fid",
     }
     table = []
     for row in rows:
         peer = by_name.get(pairs.get(row["program"], ""))
-        ratios = [f"{peer[k] / row[k]:.2f}x" if peer else "" for k in ("cpu_s", "wall_s", "peak_mb")]
-        table.append([row["program"], f"{row['value']:.6f}", f"{row['cpu_s']:.1f} {ratios[0]}",
-                      f"{row['wall_s']:.1f} {ratios[1]}", f"{row['peak_mb']:,.0f} {ratios[2]}"])  # fmt: skip
-    head = f"# FID of 2 x {arguments.num} PNG of {arguments.size} x {arguments.size}, whole process\n\n"
-    how = f"`python benchmarks/peers.py --num {arguments.num} --size {arguments.size} --rounds {arguments.rounds}`"
-    ratios = "Ratios are the peer's figure over evalkit's: above 1, evalkit needs less."
+        cells = [row["program"], f"{row['value']:.6f}"]
+        for key, form in (("cpu_s", ".1f"), ("wall_s", ".1f"), ("peak_mb", ",.0f")):
+            cells.append(f"{row[key]:{form}}" + (f" ({peer[key] / row[key]:.2f}x)" if peer else ""))
+        table.append(cells)
+    options = f"--num {arguments.num} --size {arguments.size} --rounds {arguments.rounds}"
+    head = f"# FID of 2 x {arguments.num} PNG of {arguments.size} x {arguments.size}, whole process"
+    how = (
+        f"{machine()}; {arguments.threads} threads; medians of {arguments.rounds} rounds; "
+        f"`python benchmarks/peers.py {options}`.\n"
+        "In brackets the peer's figure over evalkit's: above 1, evalkit needs less."
+    )
     lines = markdown(["program", "value", "CPU seconds", "wall seconds", "peak MB"], table)
-    return f"{head}{machine()}; {arguments.threads} threads; medians of {arguments.rounds} rounds; {how}.\n{ratios}\n\n{lines}\n"
+    return f"{head}\n\n{how}\n\n{lines}\n"
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def write_inception(path: Path, seed: int = 0) -> Path:
         weight = torch.randn(network.fc.weight.shape, generator=generator)
         mean = features.mean(0)
         weight -= torch.outer(weight @ mean, mean) / mean.dot(mean)
-        network.fc.weight.copy_(weight * (0.3 / (features @ weight.T).std()))
+        network.fc.weight.copy_(weight * (0.8 / (features @ weight.T).std()))
     torch.save(network.state_dict(), path)
     return path
 
