@@ -8,6 +8,7 @@ scale near 1.
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +104,18 @@ def with_stem(whole: Path, stem: Path, path: Path) -> Path:
     state.update(read_tensors(stem))
     torch.save(state, path)
     return path
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("output", type=Path, help="the .pth to write")
+    parser.add_argument("--stem", type=Path, help="genuine first layers to put in place")
+    arguments = parser.parse_args()
+    write_inception(arguments.output)
+    if arguments.stem:
+        with_stem(arguments.output, arguments.stem, arguments.output)
+
+
+if __name__ == "__main__":
+    main()

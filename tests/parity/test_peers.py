@@ -1,4 +1,4 @@
-"""Whole chain, files to numbers, against the installed torch-fidelity and clean-fid: same folders, same weights."""
+"""Files to numbers, against the installed torch-fidelity and clean-fid: same folders, same weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 import evalkit
-from evalkit.features.catalog import load_extractor
 
 torch_fidelity = pytest.importorskip("torch_fidelity")
 random_weights = pytest.importorskip("benchmarks.random_weights")
@@ -26,8 +25,8 @@ def fidelity(samples: Path, data: Path | None, **options: Any) -> dict[str, floa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its data loader warns about the number of workers
         found: dict[str, float] = torch_fidelity.calculate_metrics(
-            input1=str(samples), input2=None if data is None else str(data), cuda=False, cache=False, verbose=False,
-            **options,
+            input1=str(samples), input2=None if data is None else str(data), cuda=False, cache=False,
+            verbose=False, **options,
         )  # fmt: skip
     return found
 
@@ -76,48 +75,34 @@ def test_fid_kid_is_and_prc_are_torch_fidelitys(folders: tuple[Path, Path], ince
     assert got["prdc@k3_recall"].value == pytest.approx(want["recall"], rel=CLOSE)
 
 
-def test_kid_draws_torch_fidelitys_subsets(tmp_path: Path, inception_file: Path):
-    # 1,100 images of 8x8, layer 64: both draw the default 100 subsets of 1,000 by the same seed.
-    rng = np.random.default_rng(0)
-    samples = write(tmp_path / "samples", rng.integers(0, 200, (1100, 8, 8, 3), dtype=np.uint8))
-    data = write(tmp_path / "data", rng.integers(60, 256, (1050, 8, 8, 3), dtype=np.uint8))
-    want = fidelity(
-        samples, data, kid=True, feature_layer_kid="64", feature_extractor="inception-v3-compat",
-        feature_extractor_weights_path=str(inception_file),
-    )  # fmt: skip
-    got = ours(samples, data, "kid", layer="64", weights={"inception-tf2015": inception_file})["kid@64"]
-    assert got.value == pytest.approx(want["kernel_inception_distance_mean"], rel=CLOSE)
-    assert got.extras["std"] == pytest.approx(want["kernel_inception_distance_std"], rel=1e-3)
-
-
-def test_pr_is_torch_fidelitys_on_vgg16(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory):
+def test_pr_is_torch_fidelitys_on_vgg16(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory):
     file = random_weights.once(tmp_path_factory.getbasetemp(), "vgg16")
-    want = fidelity(*folders, prc=True, feature_extractor="vgg16", feature_extractor_weights_path=str(file))
-    got = ours(*folders, "pr", weights={"vgg16": file})
+    samples = write(tmp_path / "samples", random_weights.pictures(16, 60, seed=5))
+    data = write(tmp_path / "data", random_weights.pictures(14, 90, seed=6))
+    want = fidelity(
+        samples, data, prc=True, feature_extractor="vgg16", feature_extractor_weights_path=str(file)
+    )
+    got = ours(samples, data, "pr", weights={"vgg16": file})
     assert 0 < want["precision"] < 1
     assert got["pr_precision"].value == pytest.approx(want["precision"], rel=CLOSE)
     assert got["pr_recall"].value == pytest.approx(want["recall"], rel=CLOSE)
 
 
 def test_fid_clean_is_clean_fids(tmp_path: Path, inception_file: Path):
-    # On the first 64 features, of which 90 images give covariances of full rank: clean-fid's matrix square root
-    # does not survive fewer images than features.
+    # On the first 64 features, of which 90 images give covariances of full rank: clean-fid's matrix square
+    # root does not survive fewer images than features.
     cleanfid = _cleanfid()
     samples = write(tmp_path / "samples", random_weights.pictures(90, 80, seed=3))
     data = write(tmp_path / "data", random_weights.pictures(90, 80, seed=4)[:, ::-1] // 2 + 60)
-    network = load_extractor(
-        "inception-tf2015", layers=["64"], resize="clean", overrides={"inception-tf2015": inception_file}
+    peer = torch_fidelity.feature_extractor_inceptionv3.FeatureExtractorInceptionV3(
+        "inception-v3-compat", ["64"], feature_extractor_weights_path=str(inception_file)
     )
 
     def features(pixels: torch.Tensor) -> torch.Tensor:
-        # Pixels resized by clean-fid; both programs read the files, resize, and take the distance on their own.
-        peer = torch_fidelity.feature_extractor_inceptionv3
-        stem = features.stem = getattr(features, "stem", None) or peer.FeatureExtractorInceptionV3(
-            "inception-v3-compat", ["64"], feature_extractor_weights_path=str(inception_file)
-        )
+        # clean-fid hands its network pixels it has resized, in [0, 255].
         x = (pixels - 128) / 128
         for name in ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1"):
-            x = getattr(stem, name)(x)
+            x = getattr(peer, name)(x)
         return x.mean(dim=(2, 3))
 
     with warnings.catch_warnings():
@@ -126,7 +111,6 @@ def test_fid_clean_is_clean_fids(tmp_path: Path, inception_file: Path):
             str(samples), str(data), features, mode="clean", num_workers=0, batch_size=30,
             device=torch.device("cpu"), verbose=False,
         )  # fmt: skip
-    assert network.resize == "clean"
     got = ours(samples, data, "fid_clean", layer="64", weights={"inception-tf2015": inception_file})
     assert want > 0.1
     assert got["fid_clean@64"].value == pytest.approx(float(want), rel=CLOSE)
@@ -147,7 +131,9 @@ def test_all_metrics_on_layer_192_are_torch_fidelitys_with_genuine_weights(
     stem = data_dir / "weights" / "inception_2015_12_05_stem192.npz"
     whole = random_weights.with_stem(inception_file, stem, tmp_path / "whole.pth")
     with np.load(data_dir / "cifar10.npz", allow_pickle=False) as cifar:
-        samples = write(tmp_path / "samples", cifar["test_images"][:220])
+        # Paler samples: KID of equal sets is a difference of numbers a thousand times its size, of which
+        # torch-fidelity keeps seven digits (its kernels are float32); nothing of it could be compared.
+        samples = write(tmp_path / "samples", cifar["test_images"][:215] // 2 + 60)
         data = write(tmp_path / "data", cifar["train_images"][:200])
     want = fidelity(
         samples, data, fid=True, kid=True, isc=True, prc=True, kid_subset_size=200,
@@ -160,13 +146,6 @@ def test_all_metrics_on_layer_192_are_torch_fidelitys_with_genuine_weights(
     assert got["is@192"].value == pytest.approx(want["inception_score_mean"], rel=CLOSE)
     assert got["prdc@192@k3_precision"].value == pytest.approx(want["precision"], rel=CLOSE)
     assert got["prdc@192@k3_recall"].value == pytest.approx(want["recall"], rel=CLOSE)
-
-    want = fidelity(
-        samples, data, fid=True, feature_layer_fid="64", feature_extractor="inception-v3-compat",
-        feature_extractor_weights_path=str(whole),
-    )  # fmt: skip
-    got = ours(samples, data, "fid", layer="64", weights={"inception-tf2015": whole})
-    assert got["fid@64"].value == pytest.approx(want["frechet_inception_distance"], rel=CLOSE)
 
 
 def test_fid_64_is_the_value_torchmetrics_publishes(data_dir: Path, inception_file: Path):
