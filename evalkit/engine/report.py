@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,16 @@ from evalkit.engine.cost import Costs
 from evalkit.records.schema import Record
 from evalkit.uncertainty.format import MISSING, number
 
+_PIPED_WIDTH = 160
+
 
 def _console(to_stdout: bool = False) -> Any:  # noqa: ANN401 - rich is imported when something is printed
     from rich.console import Console
 
-    return Console(stderr=not to_stdout, highlight=False, soft_wrap=not to_stdout)
+    console = Console(stderr=not to_stdout, highlight=False, soft_wrap=not to_stdout)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _PIPED_WIDTH  # a log has no edge to break lines at, and rich would assume 80
+    return console
 
 
 def print_records(records: Sequence[Record], output: Path) -> None:
@@ -35,7 +41,7 @@ def print_records(records: Sequence[Record], output: Path) -> None:
         "real",
     ]
     for heading in headings:
-        table.add_column(heading, justify="left" if heading == "metric" else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if heading == "metric" else "right", overflow="fold")
     for record in records:
         assert record.value is not None
         spread = record.standard_error
