@@ -24,7 +24,7 @@ _FORMATS = (".png", ".svg", ".pdf")
 _DATES = {"svg": "Date", "pdf": "CreationDate"}
 _PANELS_A_LINE = 4
 _BEST, _OTHER, _QUIET = "#d1495b", "#30638e", "#888888"
-_WIDE = 30.0  # values further apart than this stand on a logarithmic axis
+_WIDE = 10.0  # a largest value that is so many times the middle one asks for a logarithmic axis
 
 
 def plot(boards: Sequence[Board], path: Path | str) -> None:
@@ -95,20 +95,24 @@ def _panel(panel: Axes, column: Column, cells: Sequence[Cell | None]) -> None:
                 list(cell.ci95), [place, place], color=colour, linewidth=4, alpha=0.4, solid_capstyle="butt"
             )
         panel.plot([cell.value], [place], "o", color=colour, markersize=5)
-    ends = [
-        number
-        for cell in cells
-        if cell is not None and cell.value is not None
-        for number in (cell.value, *(cell.ci95 or ()))
-    ]
-    if ends and min(ends) > 0 and max(ends) / min(ends) > _WIDE:
-        panel.set_xscale("log")
+    _scale(panel, column, [cell.value for cell in cells if cell is not None and cell.value is not None])
     panel.set_title(_literal(column.heading), fontsize=10)
     panel.grid(axis="x", color="#dddddd", linewidth=0.6)
     panel.set_axisbelow(True)
     panel.tick_params(axis="y", length=0)
     panel.tick_params(axis="x", labelsize=8, colors=_QUIET)
     panel.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _scale(panel: Axes, column: Column, values: Sequence[float]) -> None:
+    """Spreads distances of very different sizes out; about zero, where some are negative, it stays linear."""
+    sizes = sorted(abs(value) for value in values if value)
+    if column.higher_is_better or not sizes or sizes[-1] < _WIDE * sizes[len(sizes) // 2]:
+        return
+    if min(values) > 0:
+        panel.set_xscale("log")
+    else:
+        panel.set_xscale("symlog", linthresh=sizes[len(sizes) // 2])
 
 
 def _literal(text: str) -> str:

@@ -69,6 +69,14 @@ def test_fitting_twice_gives_the_same_models(quickstart: ModuleType, train: np.n
         assert np.array_equal(sample(range(20)), again[name](range(20))), name
 
 
+def readme_table(metric: str) -> dict[str, str]:
+    """A column of the leaderboard in the README, by model."""
+    lines = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("|")]
+    table = [[cell.strip(" *≈") for cell in line.strip("|").split("|")] for line in lines]
+    place = next(i for i, name in enumerate(table[0]) if name.startswith(metric))
+    return {row[1]: row[place] for row in table[2:7]}
+
+
 @pytest.mark.slow
 def test_the_leaderboard_comes_out_in_order_and_twice_alike(
     quickstart: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -88,6 +96,10 @@ def test_the_leaderboard_comes_out_in_order_and_twice_alike(
         worst = max if best is min else min
         assert best(values, key=values.__getitem__) == "real images", metric
         assert worst(values, key=values.__getitem__) == "uniform noise", metric
+    for model, shown in readme_table("fd_mini").items():
+        assert float(shown.split(" ± ")[0]) == pytest.approx(
+            frame.loc[model, "fd_mini"], abs=0.1 * frame.loc[model, "fd_mini_se"]
+        ), f"the README shows another value of {model}"
     quickstart.main(["--output", str(tmp_path / "out")])
     assert "were on file" in capsys.readouterr().err
     assert sorted((tmp_path / "out").rglob("*")) == first
