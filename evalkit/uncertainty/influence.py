@@ -31,14 +31,14 @@ def frechet_estimate(
         notes: What a reader must know.
 
     Returns:
-        The estimate; the interval does not reach below 0, where no distance lies.
+        The estimate. No distance lies below 0: a centre below 0 is taken as 0, and the lower end is cut at 0.
     """
-    low, high = normal_interval(value - bias, standard_error)
+    low, high = normal_interval(max(value - bias, 0.0), standard_error)
     quality = "" if reliable else "; approximate, there are few rows for so many dimensions"
     return Estimate(
         value=value,
         standard_error=standard_error,
-        interval=(max(low, 0.0), max(high, 0.0)),
+        interval=(max(low, 0.0), high),
         method="closed-form influence function; the interval is centred on value - bias and cut at 0"
         + quality,
         bias=bias,

@@ -1,5 +1,4 @@
-"""Golden cases: where they lie, who handles which, and which belong to parts of evalkit that are still to "
-"come."""
+"""Golden cases: where they lie, and which belong to parts of evalkit that are still to come."""
 
 from __future__ import annotations
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from evalkit.metrics.distribution import kid
+from evalkit.metrics.distribution.fid_infinity import frechet_infinity
 from evalkit.metrics.distribution.fid_influence import FrechetInfluence
 from evalkit.metrics.distribution.inception_score import inception_score
 from evalkit.metrics.distribution.prdc import neighbours
 from evalkit.metrics.moments import moments
 from evalkit.uncertainty.bootstrap import neighbour_estimates, neighbour_replicas
-from evalkit.uncertainty.estimate import Estimate, normal_interval
+from evalkit.uncertainty.estimate import Estimate, normal_interval, student95
 from evalkit.uncertainty.format import number, with_error
 from evalkit.uncertainty.influence import extrapolated_estimate, frechet_estimate, paired_difference
 from evalkit.uncertainty.subsets import split_estimate, subset_estimate
@@ -76,6 +78,7 @@ def test_intervals_do_not_reach_below_zero():
     found = frechet_estimate(0.1, 1.0, 0.2, True)
     assert found.interval[0] == 0.0
     assert found.interval[1] > 1
+    assert frechet_estimate(0.1, 0.02, 5.0, False).interval == pytest.approx((0.0, 1.96 * 0.02), rel=1e-3)
 
 
 def test_the_variance_of_a_kernel_distance():
@@ -146,6 +149,62 @@ def test_the_splits_of_an_inception_score():
     corrected = np.mean([e.value - e.bias for e in estimates])
     assert corrected == pytest.approx(many.mean, abs=4 * spread / np.sqrt(120) + 0.002)
     assert truth.mean > 1
+    inside = np.mean([e.interval[0] <= many.mean <= e.interval[1] for e in estimates])
+    assert inside >= 0.90
+
+
+def test_a_score_of_small_splits_is_not_corrected_beyond_its_formula():
+    """Many classes and few samples a split: the first-order bias is far from the true one."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(500, 400)) * 4
+    found = inception_score(logits, splits=10)
+    made = split_estimate(found.mean, found.splits, found.bias)
+    assert made.bias is None
+    assert made.interval[0] < made.value < made.interval[1]
+    assert "small lower the score by more than" in made.notes[0]
+    assert "too large for its formula" in made.method
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 30, 1000])
+def test_students_t(freedom: int):
+    assert student95(freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), rel=2e-3)
+
+
+def test_students_t_needs_a_degree_of_freedom():
+    with pytest.raises(ValueError, match="1 degree of freedom or more, got 0"):
+        student95(0)
+
+
+def test_the_intercept_of_the_extrapolated_distance():
+    """Its error is the sampling error of all samples and the scatter of the points."""
+    values, errors = [], []
+    for i in range(60):
+        x, y = relu_features(600, 500 + 2 * i), relu_features(400, 501 + 2 * i, 0.3)
+        error = FrechetInfluence(moments(x), moments(y), ddof=1)
+        error.observe_first(x)
+        error.observe_second(y)
+        line = frechet_infinity(moments(x), y, ddof=1, num_points=15, min_fake=None, seed=i)
+        values.append(line.value)
+        errors.append(
+            extrapolated_estimate(
+                line.value, error.finish().standard_error, line.standard_error
+            ).standard_error
+        )
+    # 60 repetitions know a spread to 9 %.
+    assert 0.75 < np.mean(errors) / np.std(values, ddof=1) < 1.3
+
+
+def test_a_density_of_crowded_balls_is_not_understated():
+    """Balls that hold many rows: the graph lists only some of them, and the error must still be honest."""
+    rng = np.random.default_rng(0)
+    seen, errors = [], []
+    for i in range(60):
+        real, fake = rng.normal(size=(300, 8)), rng.normal(size=(300, 8)) * 0.3
+        found = neighbours(real, fake, k=5, inside="<")
+        seen.append(found.density)
+        if i < 6:
+            errors.append(neighbour_replicas(found.graph, num=200, seed=i).density.std())
+    assert 1 < np.mean(errors) / np.std(seen, ddof=1) < 3
 
 
 def test_paired_differences_are_surer_than_independent_ones():

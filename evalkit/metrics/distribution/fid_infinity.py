@@ -72,8 +72,7 @@ def frechet_infinity(
         min_fake: Smallest size; None takes a tenth of the samples, at least 2.
         seed: Seed of the draws.
         draw: ``shuffle`` reshuffles all samples before each size (`RandomState`); ``choice`` draws each part
-        anew
-            (`default_rng`).
+            anew (`default_rng`).
 
     Raises:
         MetricError: There are too few samples for the sizes.
@@ -82,8 +81,7 @@ def frechet_infinity(
     if num_points < 3 or sizes[0] < 2 or len(np.unique(sizes)) < num_points:
         raise MetricError(
             f"{num_points} different sample sizes from {sizes[0]} on do not fit into {len(fake)} samples "
-            "(at least 3 "
-            "sizes of at least 2 are needed); give more samples or fewer points"
+            "(at least 3 sizes of at least 2 are needed); give more samples or fewer points"
         )
     distances = np.array(
         [

@@ -31,6 +31,7 @@ from evalkit.metrics.rows import Rows, blocks
 FloatArray = npt.NDArray[np.float64]
 Kernel = Callable[[FloatArray, FloatArray], FloatArray]
 Form = Literal["unbiased", "biased", "u-statistic"]
+DrawOrder = Literal["fake-first", "real-first"]
 
 _BLOCK = 1024
 
@@ -240,7 +241,7 @@ def kernel_distance(
     num_subsets: int,
     subset_size: int,
     seed: int,
-    draw_order: Literal["fake-first", "real-first"] = "fake-first",
+    draw_order: DrawOrder = "fake-first",
 ) -> KernelDistance:
     """Mean of the unbiased MMD² over random subsets, drawn as the official codes draw them.
 

@@ -3,11 +3,11 @@
 Quantity: the radius of the ball that improved precision and recall (Kynkäänniemi et al. 2019, eq. 1) and
 density and coverage (Naeem et al. 2020, eq. 3) put around a row: its k-th nearest neighbour, the row itself
 not counted. Official codes take the (k + 1)-th smallest entry of a row of the full matrix:
-kynkaat/improved-precision- and-recall-metric@ed8ee4c, clovaai/generative-evaluation-prdc@e320c1d. Deviates:
+kynkaat/improved-precision-and-recall-metric@ed8ee4c, clovaai/generative-evaluation-prdc@e320c1d. Deviates:
 distances are float64 at the end (`distances.py`), where theirs are float32, so equal distances count as
 equal.
 
-Every pair of blocks is multiplied once and serves the rows of both. A row keeps its k + 3 nearest by float32;
+Every pair of blocks is multiplied once and serves the rows of both. A row keeps its k + 5 nearest by float32;
 where the extra ones do not clear the k-th by more than rounding, the row is looked at again in float64.
 """
 
@@ -27,7 +27,7 @@ from evalkit.metrics.distribution.distances import (
     roundoff,
 )
 
-_SPARE = 3
+_SPARE = 5
 
 
 def squared_radii(cloud: Cloud, k: int, *, block: int = BLOCK) -> FloatArray:

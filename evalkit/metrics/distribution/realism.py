@@ -35,15 +35,14 @@ def realism(
 
     Raises:
         MetricError: There are fewer than k + 1 reals, no ball is left, or a sample equals a real and ``eps``
-        is 0.
+            is 0.
     """
     radius = radii(real, k=k)
     kept = np.flatnonzero(radius < np.median(radius)) if prune else np.arange(len(radius))
     if not len(kept):
         raise MetricError(
             "realism leaves out balls of the median radius and above, and all radii are equal; give real "
-            "images "
-            "without so many duplicates"
+            "images without so many duplicates"
         )
     power = 2 if squared else 1
     found = []
