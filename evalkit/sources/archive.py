@@ -198,6 +198,9 @@ def _tar_spans(file: BinaryIO, spec: str) -> dict[str, _Span]:
                         f"{spec}: {name} is a link or a special file, not an image; pack the images "
                         "themselves (tar --dereference)"
                     )
+            # tarfile takes a damaged header, or a cut between two members, for the end; the end is all zero.
+            if os.pread(file.fileno(), tarfile.BLOCKSIZE, archive.offset) != tarfile.NUL * tarfile.BLOCKSIZE:
+                raise tarfile.ReadError(f"no end of archive after {len(spans)} files")
     except (tarfile.TarError, OSError, EOFError) as error:
         raise _not_whole(spec, "tar", error) from error
     for name, span in spans.items():
@@ -252,8 +255,7 @@ def _check_entry(spec: str, info: zipfile.ZipInfo) -> None:
 def _swells(where: str, size: str, packed: int) -> SourceError:
     return SourceError(
         f"{where} swells from {packed:,} to {size}, more than {MAX_RATIO}-fold, as a decompression bomb "
-        "does; "
-        "if it is sound, unpack it and give the folder"
+        "does; if it is sound, unpack it and give the folder"
     )
 
 

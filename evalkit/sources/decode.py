@@ -119,8 +119,10 @@ def pil_to_rgb(image: Image.Image) -> UInt8Array:
             "channel"
         )
     image.load()
-    # With the transparent colour forgotten, Pillow converts without its warning and to the same pixels.
-    image.info.pop("transparency", None)
+    if "transparency" in image.info:
+        # With the transparent colour forgotten, Pillow converts without its warning and to the same pixels.
+        image = image.copy()
+        del image.info["transparency"]
     rgb = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     return np.ascontiguousarray(rgb.transpose(2, 0, 1))
 
@@ -140,8 +142,7 @@ def _open(data: bytes) -> Image.Image:
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise SourceError(
             "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, which turns broken files into grey pixels; set it "
-            "to "
-            "False before evaluating"
+            "to False before evaluating"
         )
     if not data:
         raise SourceError("the file is empty")

@@ -12,13 +12,15 @@ called twice on the first chunk, and must answer alike.
 
 Making all images only to hash them would double the cost of every evaluation. The fingerprint therefore
 covers the callable's name, the file it is defined in, the seeds, the range, and the pixels of the first and
-the last chunk. Whatever else a callable reads (a checkpoint it loads) shows in those pixels.
+the last chunk. Whatever else a callable reads (a checkpoint it loads) shows in those pixels. The digest of a
+single item is that of the fingerprint and its seed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import sys
 import threading
@@ -39,6 +41,8 @@ Generator = Callable[[Int64Array], Any]
 CHUNK = 32
 # A generator's floats overshoot their range by a little; grey levels given as floats overshoot it by far.
 _FAR_OUTSIDE = 10.0
+# Of floats declared to be in [0, 1], so many may lie below -1/4; more of them, and the range is another one.
+_BELOW_UNIT = 0.05
 # Kernels of a GPU may sum in another order at every call, which moves a rounded level by one.
 _ROUNDING = 2
 
@@ -74,6 +78,7 @@ class GeneratedSource(ImageSource):
         self._first = first_seed
         self._lock = threading.Lock()
         self._kept: tuple[int, list[UInt8Array]] | None = None
+        self._gives_floats = False
         self._probed: tuple[str, tuple[str, ...]] | None = None
 
     def __len__(self) -> int:
@@ -89,9 +94,9 @@ class GeneratedSource(ImageSource):
             return [self._chunk(index // CHUNK)[index % CHUNK] for index in indices]
 
     def item_digests(self, indices: Sequence[int]) -> Iterator[bytes]:
-        """The sha256 of the images' pixels; this generates them."""
+        """The sha256 of the fingerprint and the items' seeds; only the probes are generated."""
         for index in indices:
-            yield array_digest(self.load([index])[0])
+            yield hashlib.sha256(f"{self.fingerprint}|{self._first + index}".encode()).digest()
 
     def item_name(self, index: int) -> str:
         """The callable and the seed."""
@@ -130,8 +135,7 @@ class GeneratedSource(ImageSource):
         if images.ndim != 4 or len(images) != len(seeds):
             raise SourceError(
                 f"{where} returned shape {images.shape} for {len(seeds)} seeds; expected is one image a "
-                "seed: "
-                f"({len(seeds)}, h, w, 3) or ({len(seeds)}, 3, h, w)"
+                f"seed: ({len(seeds)}, h, w, 3) or ({len(seeds)}, 3, h, w)"
             )
         if np.issubdtype(images.dtype, np.floating):
             images = self._rounded(images, where)
@@ -139,14 +143,19 @@ class GeneratedSource(ImageSource):
         return [to_rgb(image, layout) for image in images]
 
     def _rounded(self, images: npt.NDArray[Any], where: str) -> npt.NDArray[np.uint8]:
+        self._gives_floats = True
         low, high = ("-1", "1") if self._range == "signed" else ("0", "1")
         largest = float(np.nanmax(np.abs(images), initial=0.0))
         if largest > _FAR_OUTSIDE and np.isfinite(largest):
             raise SourceError(
                 f"{where} returned floats up to {largest:.6g}; expected are floats in [{low}, {high}]: "
-                "return uint8 "
-                'for grey levels, or set evalkit_range = "unit" on the callable for [0, 1] (the default is '
-                '"signed" for [-1, 1])'
+                'return uint8 for grey levels, or set evalkit_range = "unit" on the callable for [0, 1] (the '
+                'default is "signed" for [-1, 1])'
+            )
+        if self._range == "unit" and np.count_nonzero(images < -0.25) > _BELOW_UNIT * images.size:
+            raise SourceError(
+                f"{where} declares evalkit_range = 'unit', floats in [0, 1], and returned many negative "
+                f"ones, down to {float(images.min()):.6g}; declare 'signed' if its images are in [-1, 1]"
             )
         try:
             return to_uint8(images, self._range)
@@ -160,19 +169,30 @@ class GeneratedSource(ImageSource):
                 last = self._chunk((self._num - 1) // CHUNK)
             notes = [
                 "made by a callable: the fingerprint covers its name, its file, its seeds, and the pixels "
-                "of the first "
-                f"and last {CHUNK}"
+                f"of the first and last {CHUNK}"
             ]
             apart = _largest_difference(first, again)
             if apart is None or apart > _ROUNDING:
                 raise SourceError(
                     f"{self.spec} gave different images for the same seeds when it was called twice; draw "
-                    "all randomness "
-                    "from the seeds, for example np.random.default_rng(seed) or "
+                    "all randomness from the seeds, for example np.random.default_rng(seed) or "
                     "torch.Generator().manual_seed(seed)"
                 )
             if apart:
-                notes.append(f"the callable repeats its images only to within {apart} grey levels")
+                notes.append(
+                    f"the callable repeats its images only to within {apart} grey levels, so its fingerprint "
+                    "may change from run to run"
+                )
+            # Level 128 is zero.
+            if (
+                self._gives_floats
+                and self._range == "signed"
+                and min(i.min() for i in (*first, *last)) >= 128
+            ):
+                notes.append(
+                    "the callable's floats were read as [-1, 1] and all that were probed are in [0, 1]: if "
+                    'that is their range, set evalkit_range = "unit" on it'
+                )
             total = hashlib.sha256(b"evalkit-generated-1")
             facts = f"{_name_of(self._function)}|{self._first}|{self._num}|{self._range}|"
             total.update(facts.encode() + _file_digest(self._function))
@@ -188,16 +208,13 @@ def load_callable(module_name: str, name: str) -> Generator:
     Raises:
         SourceError: The module cannot be imported, or has no callable of this name.
     """
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+    _see_working_folder()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise SourceError(
-            f"{module_name}:{name}: no module {error.name!r} in this environment or in {here}; run from the "
-            "folder "
-            "that holds it, or install it"
+            f"{module_name}:{name}: no module {error.name!r} in this environment or in {Path.cwd()}; run "
+            "from the folder that holds it, or install it"
         ) from error
     except Exception as error:
         raise SourceError(
@@ -214,6 +231,21 @@ def load_callable(module_name: str, name: str) -> Generator:
             f"{module_name}"
         )
     return found
+
+
+def is_importable(module_name: str) -> bool:
+    """Whether the outermost package of ``module_name`` is there, the working folder included."""
+    _see_working_folder()
+    try:
+        return importlib.util.find_spec(module_name.split(".")[0]) is not None
+    except ValueError:  # a module that was made by hand and has no spec
+        return True
+
+
+def _see_working_folder() -> None:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 def _as_array(made: object, where: str) -> npt.NDArray[Any]:

@@ -181,8 +181,7 @@ def _choose(spec: str, headers: Mapping[str, Header], split: str | None) -> str:
         known = [*headers, *(name.removesuffix("_images") for name in headers if name.endswith("_images"))]
         raise SourceError(
             f"{spec}: no array {split!r} or {split + '_images'!r} (nearest: {nearest(split, known)}); the "
-            "file "
-            f"holds {there}"
+            f"file holds {there}"
         )
     found = [name for name in _USUAL if name in headers]
     found = found or [name for name in headers if name.endswith("_images")]

@@ -15,7 +15,7 @@ from evalkit.sources.arrays import ArraySource
 from evalkit.sources.base import ImageSource
 from evalkit.sources.decode import ACCEPTED, is_image_name
 from evalkit.sources.folder import FolderSource
-from evalkit.sources.generated import GeneratedSource, load_callable
+from evalkit.sources.generated import GeneratedSource, is_importable, load_callable
 from evalkit.sources.npz import open_npy, open_npz, read_headers
 from evalkit.sources.statistics import ReferenceStatistics, is_statistics, read_statistics
 from evalkit.sources.subset import leave_out_broken, select
@@ -54,9 +54,8 @@ def resolve(
     """The source behind ``given``.
 
     Args:
-        given: A path or spelling of `describe_sources`, a uint8 array or tensor, a torch ``Dataset``, a
-        callable
-            of seeds, or a source.
+        given: A path or spelling of `describe_sources`, a uint8 array or tensor, a torch or Hugging Face
+            ``Dataset``, a callable of seeds, or a source.
         limit: Use so many of the images.
         num: How many images a callable makes; others have their own number.
         seed: First seed of a callable.
@@ -99,14 +98,17 @@ def _find(
         return ArraySource(given)
     if hasattr(given, "detach"):
         return ArraySource(given.detach().cpu().numpy())
+    if hasattr(given, "cast_column") and hasattr(given, "features"):
+        from evalkit.sources.huggingface import HuggingFaceSource
+
+        return HuggingFaceSource(given, None, "datasets.Dataset")
     if hasattr(given, "__getitem__") and hasattr(given, "__len__"):
         return DatasetSource(given)
     if callable(given):
         return _generated(given, num, seed, None)
     raise UsageError(
         f"{type(given).__name__} is no source of images; accepted are a path, a name, a uint8 array or "
-        "tensor, a torch "
-        "Dataset, a callable of seeds; `evalkit list sources` shows the spellings"
+        "tensor, a torch Dataset, a callable of seeds; `evalkit list sources` shows the spellings"
     )
 
 
@@ -116,7 +118,8 @@ def _open_path(path: Path, spec: str) -> ImageSource | ReferenceStatistics:
     if path.is_dir():
         from evalkit.sources import huggingface
 
-        return huggingface.open_saved(path, spec) if huggingface.is_saved(path) else FolderSource(path, spec)
+        saved = huggingface.is_saved(path) or huggingface.has_splits(path)
+        return huggingface.open_saved(path, spec) if saved else FolderSource(path, spec)
     name = path.name.lower()
     if name.endswith(".npz"):
         return (
@@ -130,8 +133,7 @@ def _open_path(path: Path, spec: str) -> ImageSource | ReferenceStatistics:
         raise SourceError(f"{spec} is one image; name the folder it is in")
     raise SourceError(
         f"{spec} is no kind of file that holds images; accepted are folders, "
-        f"{', '.join(ZIP_ENDINGS + TAR_ENDINGS)}, "
-        ".npz and .npy"
+        f"{', '.join(ZIP_ENDINGS + TAR_ENDINGS)}, .npz and .npy"
     )
 
 
@@ -155,7 +157,7 @@ def _open_spelling(
         return open_torchvision(kind, rest or None, root, download, spec)
     if _CALLABLE.fullmatch(spec):
         known = ["bundled", "hf", *DATASETS]
-        if (close := nearest(kind, known)) != "nothing close" and not Path(f"{kind}.py").exists():
+        if (close := nearest(kind, known)) != "nothing close" and not is_importable(kind):
             raise SourceError(
                 f"unknown source {spec!r} (nearest: {close}); `evalkit list sources` shows all spellings"
             )
@@ -182,6 +184,6 @@ def _missing(spec: str) -> SourceError:
     known = ["bundled:digits", *(f"{name}:test" for name in DATASETS)] if path.name == spec else []
     return SourceError(
         f"nothing is at {spec}: {folder} has no {path.name!r} (nearest: "
-        f"{nearest(path.name, [*beside, *known])}); check "
-        "the path, or see the spellings in `evalkit list sources`"
+        f"{nearest(path.name, [*beside, *known])}); check the path, or see the spellings in "
+        "`evalkit list sources`"
     )

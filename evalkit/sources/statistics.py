@@ -58,8 +58,7 @@ class ReferenceStatistics:
         header: What evalkit's own file says of itself; empty elsewhere.
         fingerprint: sha256 over the arrays and the header.
         resizes: Resizes its images may have had: what its header, its kind or its file name says; several
-        where
-            that leaves it open.
+            where that leaves it open.
     """
 
     spec: str
@@ -81,8 +80,7 @@ class ReferenceStatistics:
             return ()
         return (
             f"a statistics file of {self.format}'s kind, which does not state its protocol, weights or "
-            "number of "
-            "images: the number stands if they are those of the protocol",
+            "number of images: the number stands if they are those of the protocol",
         )
 
 
@@ -182,8 +180,7 @@ def _gaussian(
     if scale == 0 or float(sigma.diagonal().min()) < 0:
         raise SourceError(
             f"{spec}: the diagonal of {covariance} has negative values or is all zero, so it is no "
-            "covariance "
-            "of features; build it again"
+            "covariance of features; build it again"
         )
     return mu, sigma
 

@@ -2,7 +2,9 @@
 
 ``cifar10:train`` is read from a local root and downloaded only when that is allowed. Items are an image or a
 tuple that begins with one: a Pillow image, or a uint8 tensor or array. Labels are taken from the data set's
-``targets`` or ``labels``, and are absent where it has neither.
+``targets`` or ``labels``. Where it has neither and its first item is ``(image, whole number)``, all items are
+read once at the start for their labels, and hashed in the same pass. An item must be the same each time it is
+read: random augmentation is refused.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from evalkit.errors import SourceError, UsageError, nearest
 from evalkit.sources.arrays import find_layout, to_rgb
 from evalkit.sources.base import ImageSource, Int64Array, UInt8Array, array_digest
 from evalkit.sources.decode import broken, pil_to_rgb
+
+_READ_TWICE = 8  # a random flip of every second image escapes this once in 256 runs
 
 
 class Entry(NamedTuple):
@@ -69,32 +73,74 @@ class DatasetSource(ImageSource):
         if not self._num:
             raise SourceError(f"{self.spec} holds no image")
         self._dataset = dataset
+        self._digests: list[bytes | None] = [None] * self._num
         self.labels = _labels(dataset, self._num)
+        if self.labels is None:
+            self.labels = self._labels_of_items()
 
     def __len__(self) -> int:
         return self._num
 
     def load(self, indices: Sequence[int]) -> list[UInt8Array]:
         """Reads the items one by one."""
-        return [self._image(index) for index in indices]
+        return [self._image(index, self._item(index)) for index in indices]
 
     def item_digests(self, indices: Sequence[int]) -> Iterator[bytes]:
-        """The sha256 of the images' shapes and RGB pixels."""
-        for index in indices:
-            yield array_digest(self._image(index))
+        """The sha256 of the images' shapes and RGB pixels.
 
-    def _image(self, index: int) -> UInt8Array:
-        name = self.item_name(index)
+        Raises:
+            SourceError: An item cannot be read, or one of the first few differs from reading to reading.
+        """
+        for place, index in enumerate(indices):
+            digest = self._digests[index]
+            if digest is None:
+                digest = self._digests[index] = array_digest(self.load([index])[0])
+            if place < _READ_TWICE and array_digest(self.load([index])[0]) != digest:
+                raise SourceError(
+                    f"{self.item_name(index)} is another image each time it is read; leave random transforms "
+                    "out of the data set, since a number must be repeatable"
+                )
+            yield digest
+
+    def _labels_of_items(self) -> Int64Array | None:
         try:
-            item = self._dataset[int(index)]
+            first = self._item(0)
+        except SourceError:
+            return None  # the first use of the images says what is wrong
+        if _label(first) is None:
+            return None
+        labels = np.zeros(self._num, dtype=np.int64)
+        for index in range(self._num):
+            try:
+                item = self._item(index)
+                self._digests[index] = array_digest(self._image(index, item))
+            except SourceError:
+                continue  # named when it is used, or left out by --skip-broken
+            label = _label(item)
+            if label is None:
+                return None
+            labels[index] = label
+        return labels
+
+    def _item(self, index: int) -> Any:  # noqa: ANN401
+        try:
+            return self._dataset[int(index)]
         except Exception as error:
-            raise broken(name, error) from error
-        image = item[0] if isinstance(item, (tuple, list)) else item
+            raise broken(self.item_name(index), error) from error
+
+    def _image(self, index: int, item: Any) -> UInt8Array:  # noqa: ANN401
+        name = self.item_name(index)
+        image = item[0] if isinstance(item, (tuple, list)) and item else item
         if hasattr(image, "convert") and hasattr(image, "mode"):
             try:
                 return pil_to_rgb(image)
             except Exception as error:
                 raise broken(name, error) from error
+        if not (isinstance(image, np.ndarray) or hasattr(image, "detach")):
+            raise SourceError(
+                f"{name} is of type {type(image).__name__}; expected is a Pillow image, a uint8 tensor or "
+                "array, or a tuple that begins with one"
+            )
         array = np.asarray(image.detach().cpu().numpy() if hasattr(image, "detach") else image)
         if array.ndim == 2:
             array = array[None]
@@ -127,15 +173,21 @@ def open_torchvision(name: str, split: str | None, root: Path, download: bool, s
         if download:
             raise SourceError(
                 f"{spec} could not be downloaded to {root} ({type(error).__name__}: {error}); put its files "
-                "there by "
-                "hand and run again"
+                "there by hand and run again"
             ) from error
         raise SourceError(
             f"{spec} is not in {root} ({type(error).__name__}: {error}); name the folder that holds it with "
-            "--root, or "
-            "allow it to be downloaded with --download"
+            "--root, or allow it to be downloaded with --download"
         ) from error
     return DatasetSource(dataset, spec)
+
+
+def _label(item: Any) -> int | None:  # noqa: ANN401
+    """The label in ``(image, label)``: a whole number, or an array or tensor of one."""
+    if not isinstance(item, (tuple, list)) or len(item) < 2:
+        return None
+    value = np.asarray(item[1])
+    return int(value) if value.shape == () and np.issubdtype(value.dtype, np.integer) else None
 
 
 def _labels(dataset: Any, num: int) -> Int64Array | None:  # noqa: ANN401
