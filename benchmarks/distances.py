@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from common import ROOT, machine, markdown
+from common import RESULTS, machine, markdown, save
 
 
 def features(num: int, width: int, seed: int) -> np.ndarray:
@@ -136,7 +136,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=3, help="rounds to take medians over")
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -167,11 +167,7 @@ def main() -> None:
         "features "
         f"and imports included.\n\n{lines}\n"
     )
-    print(text)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "distances.md").write_text(text)
-    body = {"machine": machine(), "rows": rows}
-    (arguments.output / "distances.json").write_text(json.dumps(body, indent=1) + "\n")
+    save(arguments.output, "distances", text, rows)
 
 
 if __name__ == "__main__":

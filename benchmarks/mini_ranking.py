@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from common import ROOT, machine, markdown
+from common import RESULTS, machine, markdown, save
 from scipy.ndimage import gaussian_filter
 from scipy.stats import kendalltau, spearmanr
 
@@ -76,7 +75,7 @@ def main() -> None:
     )
     parser.add_argument("--cifar", type=Path, required=True, help="npz with test_images, test_labels")
     parser.add_argument("--stem", type=Path, required=True, help="first layers of the FID network")
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     with np.load(arguments.cifar, allow_pickle=False) as file:
         real = file["test_images"][:5000]
@@ -93,12 +92,7 @@ def main() -> None:
                 row[key] = {"value": record.value, "se": record.standard_error, "bias": record.bias}
             rows.append(row)
             print(name, row["fd_mini"], row["fid@192"], flush=True)
-    text = report(rows)
-    print(text)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "mini_ranking.md").write_text(text)
-    body = {"machine": machine(), "rows": rows}
-    (arguments.output / "mini_ranking.json").write_text(json.dumps(body, indent=1) + "\n")
+    save(arguments.output, "mini_ranking", report(rows), rows)
 
 
 def report(rows: list[dict]) -> str:

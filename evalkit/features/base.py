@@ -87,7 +87,9 @@ class Extractor(ABC):
         device: torch.device | str,
         weights_file: str,
     ) -> None:
-        """Builds the network from named tensors, of which it takes those that ``layers`` use.
+        """Takes those of the named tensors that ``layers`` use; the network is built when images first come.
+
+        So a run whose features are all on file pays for knowing the weights, not for laying them out.
 
         Raises:
             WeightsError: A tensor is missing, of another shape, not finite, or foreign to the network.
@@ -103,12 +105,11 @@ class Extractor(ABC):
         self.micro_batch = self.cpu_micro_batch if self.device.type == "cpu" else self.cuda_micro_batch
         names = {layer: self.shapes(layer) for layer in self.layers}
         wanted = {name: shape for shapes in names.values() for name, shape in shapes.items()}
-        used = self._check(tensors, wanted)
+        self._unbuilt: dict[str, torch.Tensor] | None = self._check(tensors, wanted)
+        used = self._unbuilt
         self.layer_sha256 = {
             layer: tensors_sha256({name: used[name] for name in shapes}) for layer, shapes in names.items()
         }
-        with torch.inference_mode():
-            self.build(used)
 
     @classmethod
     @abstractmethod
@@ -157,6 +158,9 @@ class Extractor(ABC):
             enabled=True, benchmark=False, deterministic=True, allow_tf32=False
         )
         with torch.inference_mode(), exact:
+            if self._unbuilt is not None:
+                self.build(self._unbuilt)
+                self._unbuilt = None
             for start in range(0, len(images), self.micro_batch):
                 chunk = images[start : start + self.micro_batch]
                 batch = self.preprocess(chunk)
@@ -195,7 +199,7 @@ class Extractor(ABC):
                     f"{where}: {name!r} has shape {tuple(value.shape)} and should have "
                     f"{tuple(shape)}; {advice}"
                 )
-            if not bool(value.isfinite().all()):
+            if not np.isfinite(value.numpy()).all():
                 raise WeightsError(f"{where}: {name!r} holds NaN or infinite values; {advice}")
             used[name] = value
         return used

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +61,10 @@ _CLASSES = {
 }
 
 
+# Samples and data pass the same network: one copy of it, for as long as somebody holds it.
+_in_use: weakref.WeakValueDictionary[tuple[object, ...], Extractor] = weakref.WeakValueDictionary()
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Readiness:
     """Whether an extractor's weights are at hand.
@@ -83,7 +88,7 @@ def load_extractor(
     weights_dir: Path | str | None = None,
     overrides: Mapping[str, Path] | None = None,
 ) -> Extractor:
-    """A network ready to run, with verified weights.
+    """A network ready to run, with verified weights; one that is in use already is returned again.
 
     Args:
         name: Name of the extractor.
@@ -107,12 +112,18 @@ def load_extractor(
     _check(info, "resize", resize, info.resizes)
     _check(info, "precision", precision, PRECISIONS)
     path = find_weights(info, layers, weights_folder(weights_dir), overrides or {})
-    module, _, class_name = _CLASSES[name].partition(":")
-    build: type[Extractor] = getattr(importlib.import_module(module), class_name)
-    return build(
-        info, read_tensors(path), layers=tuple(dict.fromkeys(layers)), resize=resize, precision=precision,
-        device=device, weights_file=str(path),
-    )  # fmt: skip
+    chosen = tuple(dict.fromkeys(layers))
+    found = path.stat()
+    key = (name, chosen, resize, precision, str(device), str(path), found.st_size, found.st_mtime_ns)
+    extractor = _in_use.get(key)
+    if extractor is None:
+        module, _, class_name = _CLASSES[name].partition(":")
+        build: type[Extractor] = getattr(importlib.import_module(module), class_name)
+        extractor = _in_use[key] = build(
+            info, read_tensors(path), layers=chosen, resize=resize, precision=precision, device=device,
+            weights_file=str(path),
+        )  # fmt: skip
+    return extractor
 
 
 def find_weights(

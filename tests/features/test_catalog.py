@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +108,20 @@ def test_a_named_file_wins_over_the_folder(tmp_path: Path):
     info = EXTRACTORS["mini"]
     assert find_weights(info, ["features"], weights_dir(), {"mini": mine}) == mine
     assert find_weights(info, ["features"], weights_dir(), {"vgg16": mine}) == WEIGHTS_FILE
+
+
+def test_what_is_asked_alike_is_loaded_once_and_let_go(tmp_path: Path):
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(WEIGHTS_FILE.read_bytes())
+    first = load_extractor("mini", layers=["features"], overrides={"mini": copy})
+    assert load_extractor("mini", layers=["features"], overrides={"mini": copy}) is first
+    assert load_extractor("mini", layers=["logits"], overrides={"mini": copy}) is not first
+    os.utime(copy, ns=(1, 1))  # another file under the same name
+    assert load_extractor("mini", layers=["features"], overrides={"mini": copy}) is not first
+    gone = weakref.ref(first)
+    del first
+    gc.collect()
+    assert gone() is None
 
 
 # --- what a file may hold
