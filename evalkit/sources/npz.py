@@ -220,7 +220,7 @@ def _labels(path: Path, spec: str, headers: Mapping[str, Header], images: str) -
 
 def _not_whole(path: Path, error: Exception, name: str | None = None) -> SourceError:
     where = str(path) if name is None else f"{path}: the array {name!r}"
-    if "pickle" in str(error).lower():
+    if "pickle" in str(error).lower() or "Python objects" in str(error):
         return SourceError(
             f"{where} holds pickled Python objects, which are never loaded, since that would run code from "
             "the file; save the images as one uint8 array by np.save or np.savez"

@@ -141,7 +141,9 @@ def _open_spelling(
     spec: str, num: int | None, seed: int, root: Path, download: bool
 ) -> ImageSource | ReferenceStatistics:
     path, colon, split = spec.rpartition(":")
-    if colon and path.lower().endswith(".npz") and Path(path).is_file():
+    if colon and path.lower().endswith(".npz"):
+        if not Path(path).is_file():
+            raise _missing(path)
         return open_npz(Path(path), split, spec)
     kind, colon, rest = spec.partition(":")
     if kind == "bundled":

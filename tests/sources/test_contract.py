@@ -187,6 +187,15 @@ def test_a_limit_above_what_there_is_says_how_many_there_are(kind: str, tmp_path
         make(kind, tmp_path, limit=8)
 
 
+def test_equal_files_and_equal_pixels_are_equal_in_any_container(tmp_path: Path):
+    files = {make(kind, tmp_path / kind).fingerprint for kind in ("folder", "zip", "tar", "tar.gz", "tar.xz")}
+    pixels = {
+        make(kind, tmp_path / kind).fingerprint for kind in ("npy", "array NHWC", "array NCHW", "tensor")
+    }
+    labelled = {make(kind, tmp_path / kind).fingerprint for kind in ("npz", "npz split", "dataset")}
+    assert len(files) == len(pixels) == len(labelled) == 1
+
+
 def test_labels_are_part_of_the_fingerprint(tmp_path: Path):
     np.savez(tmp_path / "a.npz", images=PIXELS, labels=LABELS)
     np.savez(tmp_path / "b.npz", images=PIXELS, labels=LABELS[::-1])

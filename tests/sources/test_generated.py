@@ -1,5 +1,4 @@
-"""Callables of seeds: an image depends on its seed alone, and what a callable does wrong is said with its "
-"words."""
+"""Callables of seeds: an image depends on its seed alone, and a callable's faults are said in its words."""
 
 from __future__ import annotations
 
@@ -12,6 +11,7 @@ import torch
 
 from evalkit.errors import SourceError, UsageError
 from evalkit.sources.generated import CHUNK, GeneratedSource, load_callable
+from evalkit.sources.subset import select
 
 
 def good(seeds: np.ndarray) -> np.ndarray:
@@ -90,6 +90,36 @@ def test_a_callable_that_ignores_its_seeds_is_found():
 
     with pytest.raises(SourceError, match="different images for the same seeds .* np.random.default_rng"):
         _ = GeneratedSource(careless, 4).fingerprint
+
+
+def test_a_selection_of_a_callable_generates_the_probes_alone():
+    made: list[int] = []
+
+    def count(seeds: np.ndarray) -> np.ndarray:
+        made.extend(seeds.tolist())
+        return good(seeds)
+
+    source = GeneratedSource(count, 10 * CHUNK)
+    part = select(source, 8 * CHUNK, None)
+    assert part.fingerprint != source.fingerprint
+    assert len(made) == 3 * CHUNK
+    assert part.fingerprint == select(GeneratedSource(count, 10 * CHUNK), 8 * CHUNK, None).fingerprint
+    assert part.fingerprint != select(GeneratedSource(count, 10 * CHUNK, 1), 8 * CHUNK, None).fingerprint
+
+
+@pytest.mark.parametrize(("low", "noted"), [(0.0, True), (-1.0, False)])
+def test_floats_that_look_like_another_range_are_noted(low: float, noted: bool):
+    def floats(seeds: np.ndarray) -> np.ndarray:
+        return (good(seeds) / 255.0) * (1 - low) + low
+
+    source = GeneratedSource(floats, 5)
+    assert any('evalkit_range = "unit"' in note for note in source.notes) == noted
+    floats.evalkit_range = "unit"
+    if noted:
+        assert len(GeneratedSource(floats, 5).notes) == 1
+    else:
+        with pytest.raises(SourceError, match="declares evalkit_range = 'unit', .* many negative ones"):
+            _ = GeneratedSource(floats, 5).notes
 
 
 def raises(seeds: np.ndarray) -> np.ndarray:
