@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 
 def table(
-    results: Annotated[list[Path], typer.Argument(help="Results folders, or single records.")],
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULTS", help="Results folders, or single records.")
+    ],
     form: Annotated[
         Optional[str],  # noqa: UP045 - typer on Python 3.10 reads this spelling
         typer.Option("--format", help="md, csv, latex, html or json; by the ending of --output, else md."),
