@@ -25,7 +25,7 @@ quickstart: $(VENV)/.core
 	$(BIN)/python docs/examples/quickstart.py --output quickstart-results
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

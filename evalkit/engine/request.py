@@ -128,20 +128,37 @@ def prepare(
         raise UsageError(f"batch_size is {batch_size}; it must be 1 or more")
     names = metrics.split(",") if isinstance(metrics, str) else list(metrics)
     protocols = catalog.select(names, layer=layer, precision=precision, k=k)
+    if subset_seed is not None and limit is None and data_limit is None:
+        raise UsageError(
+            f"--subset-seed {subset_seed} draws a limited number of images and no limit was given; add --limit or "
+            "--data-limit, or leave the seed out to use all images"
+        )
     shared: dict[str, Any] = {
-        "subset_seed": subset_seed,
         "skip_broken": skip_broken,
         "root": root,
         "download": download,
     }
     wanted = max((spec.num_fake for spec in protocols if spec.num_fake is not None), default=None)
-    fake = resolve(samples, limit=limit, num=num if num is not None else wanted, seed=seed, **shared)
+    fake = resolve(
+        samples,
+        limit=limit,
+        subset_seed=None if limit is None else subset_seed,
+        num=num if num is not None else wanted,
+        seed=seed,
+        **shared,
+    )
     if isinstance(fake, ReferenceStatistics):
         raise UsageError(
             f"{fake.spec} holds statistics, and --samples must be images; statistics can stand for the real "
             f"side (--data)"
         )
-    real = None if data is None else resolve(data, limit=data_limit, **shared)
+    real = (
+        None
+        if data is None
+        else resolve(
+            data, limit=data_limit, subset_seed=None if data_limit is None else subset_seed, **shared
+        )
+    )
     return Request(
         plan=make_plan(protocols, fake, real),
         samples=fake,

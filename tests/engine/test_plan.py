@@ -81,6 +81,14 @@ def test_requests_that_cannot_be_run(arguments: dict, message: str):
         prepare(samples=images(4), data=images(4), **arguments)
 
 
+def test_a_subset_seed_draws_on_the_sides_that_have_a_limit():
+    asked = {"samples": images(40), "data": images(50, 1), "metrics": "fd_mini", "subset_seed": 3}
+    assert len(prepare(**asked, limit=20).samples) == 20
+    assert len(prepare(**asked, data_limit=30).data) == 30
+    with pytest.raises(UsageError, match="--subset-seed 3 draws a limited number .* --data-limit"):
+        prepare(**asked)
+
+
 def test_statistics_cannot_be_the_samples(tmp_path: Path):
     path = tmp_path / "stats.npz"
     np.savez(path, mu=np.zeros(2048), sigma=np.eye(2048))
