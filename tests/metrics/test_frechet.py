@@ -74,6 +74,16 @@ def test_laws(n: int, d: int):
     assert distance(x, y, ddof=0) != pytest.approx(here, rel=1e-9)
 
 
+@pytest.mark.parametrize("power", [1, 3, 5])
+def test_small_eigenvalues_keep_their_digits(power: int):
+    """Variances that fall as i^-power: condition numbers up to 1e11, and a distance of 1e-4 of the traces."""
+    d, n = 150, 750
+    rng = np.random.default_rng(0)
+    mix = scipy.linalg.qr(rng.normal(size=(d, d)))[0] * np.arange(1, d + 1) ** (-power / 2)
+    x, y = (rng.normal(size=(n, d)) @ mix.T for _ in range(2))
+    assert distance(x, y) == pytest.approx(nuclear_norm(x, y), rel=1e-7)
+
+
 @pytest.mark.parametrize("scale", [1e-12, 1e-3, 1.0, 1e6])
 def test_scales_do_not_matter(scale: float):
     x, y = rows(100, 20, 1).astype(np.float64), rows(90, 20, 2, shift=1).astype(np.float64)

@@ -59,18 +59,16 @@ class Factor(NamedTuple):
         return out
 
     def congruence(self, other: FloatArray) -> FloatArray:
-        """R^T ``other`` R for a symmetric ``other``."""
+        """The lower triangle of R^T ``other`` R for a symmetric ``other``; above it lies anything."""
         permuted = other[np.ix_(self.pivot, self.pivot)]
         if self.triangular and self.rank == len(self.pivot):
-            from scipy.linalg import blas
+            from scipy.linalg import lapack
 
-            # `permuted` is symmetric, so its transpose is the column-major matrix that BLAS wants, uncopied.
+            # `permuted` is symmetric: its transpose is the column-major matrix that LAPACK wants, uncopied.
             lower = np.asfortranarray(self.lower)
-            right = blas.dtrmm(1.0, lower, permuted.T, side=1, lower=1, overwrite_b=1)
-            product: FloatArray = blas.dtrmm(1.0, lower, right, lower=1, trans_a=1, overwrite_b=1)
+            product: FloatArray = lapack.dsygst(permuted.T, lower, itype=2, lower=1, overwrite_a=1)[0]
             return product
-        general: FloatArray = self.lower.T @ (permuted @ self.lower)
-        return general
+        return self.lower.T @ (permuted @ self.lower)
 
     def whitener(self, rotation: FloatArray) -> FloatArray:
         """T such that ``x @ T`` has ``rotation``-ed coordinates of unit covariance, for x in the range of R.
@@ -131,7 +129,7 @@ class Cross(NamedTuple):
         shared: Features with variance in both sets.
         base: Factor of the covariance of lower rank, over the shared features.
         base_is_first: Whose covariance ``base`` factors.
-        product: R^T S R with S the other covariance, ``(r, r)``.
+        product: Lower triangle of R^T S R with S the other covariance, ``(r, r)``.
         scale: What the square roots of the eigenvalues of ``product`` have to be multiplied with.
         base_scale: Scale of the factored covariance.
         other_scale: Scale of the other.
