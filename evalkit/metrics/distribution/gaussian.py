@@ -68,7 +68,8 @@ class Factor(NamedTuple):
             lower = np.asfortranarray(self.lower)
             product: FloatArray = lapack.dsygst(permuted.T, lower, itype=2, lower=1, overwrite_a=1)[0]
             return product
-        return self.lower.T @ (permuted @ self.lower)
+        dense: FloatArray = self.lower.T @ (permuted @ self.lower)
+        return dense
 
     def whitener(self, rotation: FloatArray) -> FloatArray:
         """T such that ``x @ T`` has ``rotation``-ed coordinates of unit covariance, for x in the range of R.
