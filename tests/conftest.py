@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# Tests run in two processes; threads of both on two cores would mostly wait for each other. Set before torch starts.
+# Tests run in two processes, whose threads would mostly wait for each other. Set before torch starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -57,11 +57,9 @@ def test_an_image_has_the_same_row_at_any_place_among_any_neighbours(
 ):
     order = np.random.default_rng(1).permutation(len(images))
     shuffled = extractor([images[i] for i in order])
-    lonely = extractor(images[3:4])
     others = extractor([images[9], images[9], images[3]])
     for layer, want in rows.items():
         np.testing.assert_array_equal(shuffled[layer], want[order])
-        np.testing.assert_array_equal(lonely[layer][0], want[3])
         np.testing.assert_array_equal(others[layer], want[[9, 9, 3]])
 
 
@@ -69,29 +67,31 @@ def test_the_number_of_threads_does_not_move_a_bit(
     extractor: Extractor, rows: dict[str, np.ndarray], images: list[np.ndarray]
 ):
     threads = torch.get_num_threads()
+    torch.set_num_threads(1 if threads > 1 else 2)
     try:
-        for number in (1, 2):
-            torch.set_num_threads(number)
-            again = extractor(images[:2])
-            for layer, want in rows.items():
-                np.testing.assert_array_equal(again[layer], want[:2])
+        again = extractor(images[:2])
     finally:
         torch.set_num_threads(threads)
+    for layer, want in rows.items():
+        np.testing.assert_array_equal(again[layer], want[:2])
 
 
 def test_a_layer_alone_is_the_layer_among_others(
     load: Load, extractor: Extractor, rows: dict[str, np.ndarray], images: list[np.ndarray]
 ):
-    for layer in extractor.info.layers:
+    for layer in tuple(extractor.info.layers)[: 1 if extractor.info.name == "vgg16" else None]:
         alone = load(layers=[layer])
         assert alone.layer_sha256 == {layer: extractor.layer_sha256[layer]}
         np.testing.assert_array_equal(alone(images[:1])[layer], rows[layer][:1])
 
 
-def test_loading_leaves_the_global_random_state_alone(load: Load):
+@pytest.mark.parametrize(("name", "layer"), [("mini", "features"), ("inception-tf2015", "64")])
+def test_a_network_draws_no_global_random_numbers(
+    name: str, layer: str, inception_file: Path, images: list[np.ndarray]
+):
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    load()
+    load_extractor(name, layers=[layer], overrides={"inception-tf2015": inception_file})(images[:1])
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -23,15 +23,13 @@ def test_file_papers_and_catalogue_agree():
     assert papers["bytes"] == len(content) == WEIGHTS["mini"].size
 
 
-@pytest.mark.slow
 def test_its_accuracy_on_cifar10_is_the_published_one(data_dir: Path):
     papers = json.loads(WEIGHTS_FILE.with_suffix(".json").read_text(encoding="utf-8"))
     with np.load(data_dir / "cifar10.npz", allow_pickle=False) as data:
-        images, labels = data["test_images"].transpose(0, 3, 1, 2), data["test_labels"]
-    extractor = load_extractor("mini", layers=["logits"])
-    right = 0
-    for start in range(0, len(images), 1000):
-        scores = extractor(list(images[start : start + 1000]))["logits"]
-        right += int((scores.argmax(axis=1) == labels[start : start + 1000]).sum())
-    # 8,316 of 10,000; two images may change sides where another machine rounds otherwise.
-    assert right == pytest.approx(papers["test_accuracy"] * papers["test_images"], abs=2)
+        images, labels = data["test_images"][:2000].transpose(0, 3, 1, 2), data["test_labels"][:2000]
+    scores = load_extractor("mini", layers=["logits"])(list(images))["logits"]
+    right = int((scores.argmax(axis=1) == labels).sum())
+    # Of the first 2,000; one may change sides where another machine rounds otherwise. All 10,000 give the
+    # published 83.16 %, from which a fifth of them is expected to stray by 0.8 %.
+    assert right == pytest.approx(1670, abs=1)
+    assert right / len(labels) == pytest.approx(papers["test_accuracy"], abs=0.01)

@@ -16,7 +16,7 @@ import evalkit
 torch_fidelity = pytest.importorskip("torch_fidelity")
 random_weights = pytest.importorskip("benchmarks.random_weights")
 
-NUM = 40
+NUM = 32
 # The peers keep means and kernels in float32; numbers agree to 1e-5 of their size.
 CLOSE = 1e-5
 
@@ -77,8 +77,8 @@ def test_fid_kid_is_and_prc_are_torch_fidelitys(folders: tuple[Path, Path], ince
 
 def test_pr_is_torch_fidelitys_on_vgg16(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory):
     file = random_weights.once(tmp_path_factory.getbasetemp(), "vgg16")
-    samples = write(tmp_path / "samples", random_weights.pictures(16, 60, seed=5))
-    data = write(tmp_path / "data", random_weights.pictures(14, 90, seed=6))
+    samples = write(tmp_path / "samples", random_weights.pictures(12, 60, seed=5))
+    data = write(tmp_path / "data", random_weights.pictures(10, 90, seed=6))
     want = fidelity(
         samples, data, prc=True, feature_extractor="vgg16", feature_extractor_weights_path=str(file)
     )
@@ -133,10 +133,10 @@ def test_all_metrics_on_layer_192_are_torch_fidelitys_with_genuine_weights(
     with np.load(data_dir / "cifar10.npz", allow_pickle=False) as cifar:
         # Paler samples: KID of equal sets is a difference of numbers a thousand times its size, of which
         # torch-fidelity keeps seven digits (its kernels are float32); nothing of it could be compared.
-        samples = write(tmp_path / "samples", cifar["test_images"][:215] // 2 + 60)
-        data = write(tmp_path / "data", cifar["train_images"][:200])
+        samples = write(tmp_path / "samples", cifar["test_images"][:110] // 2 + 60)
+        data = write(tmp_path / "data", cifar["train_images"][:100])
     want = fidelity(
-        samples, data, fid=True, kid=True, isc=True, prc=True, kid_subset_size=200,
+        samples, data, fid=True, kid=True, isc=True, prc=True, kid_subset_size=100,
         feature_layer_fid="192", feature_layer_kid="192", feature_layer_isc="192", feature_layer_prc="192",
         feature_extractor="inception-v3-compat", feature_extractor_weights_path=str(whole),
     )  # fmt: skip
