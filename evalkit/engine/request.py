@@ -130,8 +130,8 @@ def prepare(
     protocols = catalog.select(names, layer=layer, precision=precision, k=k)
     if subset_seed is not None and limit is None and data_limit is None:
         raise UsageError(
-            f"--subset-seed {subset_seed} draws a limited number of images and no limit was given; add --limit "
-            "or --data-limit, or leave the seed out to use all images"
+            f"--subset-seed {subset_seed} draws a limited number of images and no limit was given; add "
+            "--limit or --data-limit, or leave the seed out to use all images"
         )
     shared: dict[str, Any] = {
         "skip_broken": skip_broken,
