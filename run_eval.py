@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 
 import leaderboards.cli
-
 from evalkit import cli
 
 

@@ -18,11 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, machine, markdown, save
 from scipy.ndimage import gaussian_filter
 from scipy.stats import kendalltau, spearmanr
 
 import evalkit
+from common import RESULTS, machine, markdown, save
 
 Images = np.ndarray  # uint8 (n, h, w, 3)
 NUM = 1000

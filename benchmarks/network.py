@@ -20,12 +20,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import random_weights
 import torch
-from common import RESULTS, machine, markdown, save
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.feature_extractor_vgg16 import FeatureExtractorVGG16
 
+import random_weights
+from common import RESULTS, machine, markdown, save
 from evalkit.features.catalog import load_extractor
 
 NETWORKS = {

@@ -21,9 +21,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 import random_weights
 from common import RESULTS, ROOT, machine, markdown, save
-from PIL import Image
 
 PAIR = (("a", 0), ("b", 1))
 BFLOAT16 = "evalkit: fid in bfloat16 (a protocol of its own)"

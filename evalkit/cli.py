@@ -7,7 +7,9 @@ everything for people to standard error. Nothing heavy is imported before a verb
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
@@ -25,14 +27,30 @@ class _Guarded(TyperGroup):
     """Turns what a user can cause into one message and an exit code, in one place for all verbs."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        interrupted = False
+
+        def note(number: int, frame: object) -> None:
+            nonlocal interrupted
+            interrupted = True
+            raise KeyboardInterrupt
+
+        previous: Any = None
+        if threading.current_thread() is threading.main_thread():
+            previous = signal.signal(signal.SIGINT, note)
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            if interrupted:  # the exception fell into a finaliser, where Python only prints it
+                raise KeyboardInterrupt
+            return result
         except EvalkitError as error:
             print(f"evalkit: {error}", file=sys.stderr)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             print(f"\nevalkit: {_RESUME}", file=sys.stderr)
             raise typer.Exit(130) from error
+        finally:
+            if previous is not None:
+                signal.signal(signal.SIGINT, previous)
 
 
 class Device(str, Enum):

@@ -218,20 +218,47 @@ def test_a_killed_run_goes_on_and_files_what_an_uninterrupted_one_does(
     assert len(after) == 6
 
 
+SLOW = """
+import time
+import numpy as np
+
+def images(seeds):
+    time.sleep(0.25)
+    return np.stack([np.random.default_rng(s).integers(0, 256, (8, 8, 3), dtype=np.uint8) for s in seeds])
+"""
+
+
 @pytest.mark.slow
-def test_ctrl_c_says_how_to_go_on(folders: tuple[Path, Path], uninterrupted: list[dict], tmp_path: Path):
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path):
+    (tmp_path / "slow_model.py").write_text(SLOW)
+    words = (
+        "run",
+        "--samples",
+        "slow_model:images",
+        "--num",
+        "600",
+        "--data",
+        "bundled:digits",
+        "--metrics",
+        "fd_mini",
+    )
+    run = [sys.executable, str(ROOT / "run_eval.py"), *words, "--cache-dir", "cache", "--output", "results"]
     process = subprocess.Popen(
-        command(folders, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        run, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     while not shards(tmp_path) and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "everything finished is kept: run the same command again" in err
     assert "Traceback" not in err
-    subprocess.run(command(folders, tmp_path), check=True, capture_output=True)
-    assert filed(tmp_path) == uninterrupted
+    finished = shards(tmp_path)
+    assert finished
+    subprocess.run(run, cwd=tmp_path, check=True, capture_output=True)
+    after = shards(tmp_path)
+    assert {path: after.get(path) for path in finished} == finished
+    assert [record["metric"] for record in filed(tmp_path)] == ["fd_mini"]
 
 
 @pytest.mark.slow
