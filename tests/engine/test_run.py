@@ -236,7 +236,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path):
         "--samples",
         "slow_model:images",
         "--num",
-        "600",
+        "400",
         "--data",
         "bundled:digits",
         "--metrics",
