@@ -120,6 +120,14 @@ def test_every_resize_is_another_number(inception_file: Path, images: list[np.nd
         assert np.abs(found[one] - found[(one + 1) % 3]).max() > 1e-3
 
 
+@pytest.mark.gpu
+def test_a_gpu_agrees_with_the_cpu(load: Load, rows: dict[str, np.ndarray], images: list[np.ndarray]):
+    found = load(device="cuda")(images)
+    for layer, want in rows.items():
+        distance = np.linalg.norm(found[layer] - want, axis=1) / np.linalg.norm(want, axis=1)
+        assert distance.max() < 1e-4
+
+
 # --- digests of layers
 
 
