@@ -153,8 +153,8 @@ def _check_reference(spec: ProtocolSpec, data: ReferenceStatistics) -> None:
     if not isinstance(spec.options, (FrechetOptions, FrechetInfinityOptions)):
         raise ProtocolError(
             f"{spec.name} needs the real images themselves and {data.spec} holds only their mean and "
-            "covariance, "
-            "which serve Fréchet distances (fid, fid50k_full, fd_mini …); name the images with --data"
+            "covariance, which serve Fréchet distances (fid, fid50k_full, fd_mini …); name the images with "
+            "--data"
         )
     build = f"build one with `evalkit ref build DATA --protocol {spec.name.split('@')[0]} -o ref.npz`"
     if data.format != "evalkit":
@@ -180,8 +180,7 @@ def _check_reference(spec: ProtocolSpec, data: ReferenceStatistics) -> None:
     if spec.num_real is not None and data.num is not None and data.num > spec.num_real:
         raise ProtocolError(
             f"{data.spec} was made from {data.num:,} images under protocol {header['protocol']!r} and "
-            f"{spec.name!r} "
-            f"uses at most {spec.num_real:,}; {build}"
+            f"{spec.name!r} uses at most {spec.num_real:,}; {build}"
         )
 
 
@@ -196,6 +195,6 @@ def _check_foreign(spec: ProtocolSpec, data: ReferenceStatistics, build: str) ->
     if spec.resize not in data.resizes:
         raise ProtocolError(
             f"{data.spec} is a file of {data.format}'s kind, made after the resize "
-            f"{' or '.join(data.resizes)}, and "
-            f"cannot serve {spec.name!r}, which resizes by {spec.resize}; {build}"
+            f"{' or '.join(data.resizes)}, and cannot serve {spec.name!r}, which resizes by {spec.resize}; "
+            f"{build}"
         )

@@ -143,7 +143,8 @@ def prepare(
         samples,
         limit=limit,
         subset_seed=None if limit is None else subset_seed,
-        num=num if num is not None else wanted,
+        num=num,
+        usual_num=wanted,
         seed=seed,
         **shared,
     )

@@ -66,7 +66,9 @@ def evaluate(*, output: Path | str | None = Path("results"), **arguments: Unpack
     for step in request.plan.steps:
         key = (step.role, step.extractor, step.resize, step.precision)
         extractors[key], tables[key] = _open(request, step)
-        seconds[f"{step.role} {step.extractor}"] = _extract(request, step, extractors[key], tables[key])
+        seconds[f"{step.role} {step.extractor} {step.resize}"] = _extract(
+            request, step, extractors[key], tables[key]
+        )
     if not request.world.is_main:
         return []
     records: list[Record] = []

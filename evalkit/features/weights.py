@@ -270,9 +270,8 @@ def fetch(
                     os.replace(part, path)
                 return path
             part.unlink()
-            if not (
-                going_on and attempt == 1
-            ):  # what was there before may have been another file's beginning
+            # What was there before may have been another file's beginning: then once more, from nothing.
+            if not (going_on and attempt == 1):
                 break
     raise WeightsError(
         f"what {found.url} sent is not the published file: its sha256 begins {digest[: len(found.sha256)]} "

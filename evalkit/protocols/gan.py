@@ -128,8 +128,8 @@ PROTOCOLS = (
             title="Improved precision and recall, 50,000 samples, at most 200,000 real images",
             source=f"{_PR_PAPER}; {_STYLEGAN3}precision_recall.py, metric_main.py",
             deviates="VGG16 with torchvision's weights and TF1 resize as in torch-fidelity, since the "
-            "official network is "
-            "a pickle; exact distances where the official code rounds features and distances to float16",
+            "official network is a pickle; exact distances where the official code rounds features and "
+            "distances to float16",
         ),
     ),
     ProtocolSpec(

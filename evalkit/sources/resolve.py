@@ -45,6 +45,7 @@ def resolve(
     *,
     limit: int | None = None,
     num: int | None = None,
+    usual_num: int | None = None,
     seed: int = 0,
     subset_seed: int | None = None,
     skip_broken: bool = False,
@@ -57,7 +58,8 @@ def resolve(
         given: A path or spelling of `describe_sources`, a uint8 array or tensor, a torch or Hugging Face
             ``Dataset``, a callable of seeds, or a source.
         limit: Use so many of the images.
-        num: How many images a callable makes; others have their own number.
+        num: How many images a callable makes; refused for anything else, which has its own number.
+        usual_num: How many it makes where ``num`` is None; the limit where that is None too.
         seed: First seed of a callable.
         subset_seed: Draw the limited ones at random by this seed, instead of taking the first.
         skip_broken: Decode all images once, and leave out those that cannot be read.
@@ -68,8 +70,14 @@ def resolve(
         UsageError: The spelling or a number cannot be.
         SourceError: Nothing is there, or it cannot be read.
     """
-    count = num if num is not None else limit
+    counts = (num, usual_num, limit)
+    count = next((each for each in counts if each is not None), None)
     found = _find(given, count, seed, root or cache_root() / "datasets", download)
+    if num is not None and not isinstance(found, GeneratedSource):
+        raise UsageError(
+            f"--num {num} says how many images a callable makes, and {found.spec} has a number of its own; "
+            f"use --limit {num} to take so many of them"
+        )
     if isinstance(found, ReferenceStatistics):
         if limit is not None or subset_seed is not None:
             raise UsageError(

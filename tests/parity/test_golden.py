@@ -25,7 +25,7 @@ from evalkit.metrics.distribution.inception_score import inception_score
 from evalkit.metrics.distribution.prdc import Inside, neighbours, radii
 from evalkit.metrics.distribution.realism import realism
 from evalkit.metrics.moments import moments
-from tests.parity.cases import FOLDER, Golden, find_cases, fitting, waits_for
+from golden_cases import FOLDER, Golden, find_cases, fitting, waits_for
 
 ROOT = Path(__file__).resolve().parents[2]
 

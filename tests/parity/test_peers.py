@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ import torch
 from PIL import Image
 
 import evalkit
+from evalkit.engine.procedures.distribution import measure
+from evalkit.protocols.catalog import PROTOCOLS
 
 torch_fidelity = pytest.importorskip("torch_fidelity")
 random_weights = pytest.importorskip("benchmarks.random_weights")
@@ -88,12 +92,29 @@ def test_pr_is_torch_fidelitys_on_vgg16(tmp_path: Path, tmp_path_factory: pytest
     assert got["pr_recall"].value == pytest.approx(want["recall"], rel=CLOSE)
 
 
-def test_fid_clean_is_clean_fids(tmp_path: Path, inception_file: Path):
-    # On the first 64 features, of which 90 images give covariances of full rank: clean-fid's matrix square
-    # root does not survive fewer images than features.
-    cleanfid = _cleanfid()
-    samples = write(tmp_path / "samples", random_weights.pictures(90, 80, seed=3))
-    data = write(tmp_path / "data", random_weights.pictures(90, 80, seed=4)[:, ::-1] // 2 + 60)
+class _CleanFid(NamedTuple):
+    module: Any
+    samples: Path
+    data: Path
+    features: Callable[[torch.Tensor], torch.Tensor]
+
+    def options(self) -> dict[str, Any]:
+        device = torch.device("cpu")
+        return {"mode": "clean", "num_workers": 0, "batch_size": 30, "device": device, "verbose": False}
+
+
+@pytest.fixture(scope="module")
+def clean_fid(tmp_path_factory: pytest.TempPathFactory, inception_file: Path) -> _CleanFid:
+    """clean-fid on the first 64 features, of which 90 images give covariances of full rank.
+
+    Its matrix square root does not survive fewer images than features.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its modules warn on import
+        module = pytest.importorskip("cleanfid.fid")
+    root = tmp_path_factory.mktemp("clean")
+    samples = write(root / "samples", random_weights.pictures(90, 80, seed=3))
+    data = write(root / "data", random_weights.pictures(90, 80, seed=4)[:, ::-1] // 2 + 60)
     peer = torch_fidelity.feature_extractor_inceptionv3.FeatureExtractorInceptionV3(
         "inception-v3-compat", ["64"], feature_extractor_weights_path=str(inception_file)
     )
@@ -105,21 +126,45 @@ def test_fid_clean_is_clean_fids(tmp_path: Path, inception_file: Path):
             x = getattr(peer, name)(x)
         return x.mean(dim=(2, 3))
 
+    return _CleanFid(module, samples, data, features)
+
+
+def test_fid_clean_is_clean_fids(clean_fid: _CleanFid, inception_file: Path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        want = cleanfid.compare_folders(
-            str(samples), str(data), features, mode="clean", num_workers=0, batch_size=30,
-            device=torch.device("cpu"), verbose=False,
-        )  # fmt: skip
-    got = ours(samples, data, "fid_clean", layer="64", weights={"inception-tf2015": inception_file})
+        want = clean_fid.module.compare_folders(
+            str(clean_fid.samples), str(clean_fid.data), clean_fid.features, **clean_fid.options()
+        )
+    weights = {"inception-tf2015": inception_file}
+    got = ours(clean_fid.samples, clean_fid.data, "fid_clean", layer="64", weights=weights)
     assert want > 0.1
     assert got["fid_clean@64"].value == pytest.approx(float(want), rel=CLOSE)
 
 
-def _cleanfid() -> Any:
+def test_kid_clean_is_clean_fids(clean_fid: _CleanFid, inception_file: Path):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its modules warn on import
-        return pytest.importorskip("cleanfid.fid")
+        warnings.simplefilter("ignore")
+        data, samples = (
+            clean_fid.module.get_folder_features(str(folder), clean_fid.features, **clean_fid.options())
+            for folder in (clean_fid.data, clean_fid.samples)
+        )
+    np.random.seed(0)  # noqa: NPY002 - it draws from numpy's global generator
+    # Subsets smaller than the sets, so that the draws are compared too; its own order: reference, samples.
+    want = clean_fid.module.kernel_distance(
+        data.astype(np.float64), samples.astype(np.float64), num_subsets=100, max_subset_size=40
+    )
+    spec = dataclasses.replace(
+        PROTOCOLS["kid_clean"], options=dataclasses.replace(PROTOCOLS["kid_clean"].options, subset_size=40)
+    )
+    (got,) = measure(spec, samples, data, seed=0)
+    assert want > 0
+    assert got.estimate.value == pytest.approx(want, rel=1e-12)
+    weights = {"inception-tf2015": inception_file}
+    whole = ours(clean_fid.samples, clean_fid.data, "kid_clean", layer="64", weights=weights)
+    want = clean_fid.module.kernel_distance(
+        data.astype(np.float64), samples.astype(np.float64), num_subsets=1
+    )
+    assert whole["kid_clean@64"].value == pytest.approx(want, rel=CLOSE)
 
 
 # --- the genuine first layers of the FID network

@@ -122,7 +122,7 @@ SOURCES: dict[str, tuple[Callable[[Path, np.ndarray], object], bool]] = {
 
 def make(kind: str, folder: Path, pixels: np.ndarray = PIXELS, **options) -> ImageSource:
     folder.mkdir(parents=True, exist_ok=True)
-    found = resolve(SOURCES[kind][0](folder, pixels), num=NUM, **options)
+    found = resolve(SOURCES[kind][0](folder, pixels), usual_num=NUM, **options)
     assert isinstance(found, ImageSource)
     return found
 

@@ -111,9 +111,21 @@ def test_a_callable_needs_a_number():
     ):
         resolve(sample)
     assert len(resolve(sample, num=7)) == 7
+    assert len(resolve(sample, usual_num=5)) == 5
+    assert len(resolve(sample, num=7, usual_num=5)) == 7
     assert len(resolve(sample, limit=7)) == 7
     assert len(resolve(sample, num=9, limit=7)) == 7
     np.testing.assert_array_equal(resolve(sample, num=2, seed=4).load([1])[0], PIXELS[5].transpose(2, 0, 1))
+
+
+def test_a_number_is_a_callables_alone(tmp_path: Path):
+    with pytest.raises(
+        UsageError,
+        match=r"--num 2 says how many images a callable makes, and bundled:digits has a number of its own; "
+        r"use --limit 2 to take so many of them",
+    ):
+        resolve("bundled:digits", num=2)
+    assert len(resolve("bundled:digits", usual_num=2)) == 1797
 
 
 def test_a_callable_whose_package_looks_like_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
