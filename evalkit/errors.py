@@ -29,6 +29,10 @@ class WeightsError(EvalkitError):
     """Network weights that are missing, partial, or not the file they should be."""
 
 
+class CheckpointError(EvalkitError):
+    """A model file that cannot be read safely, is damaged, or is not of the model it was taken for."""
+
+
 class ProtocolError(EvalkitError):
     """A number was asked for under a protocol that its inputs do not meet."""
 
