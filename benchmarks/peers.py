@@ -162,10 +162,11 @@ def report(rows: list[dict], arguments: argparse.Namespace) -> str:
     )
     lines = markdown(["program", "value", "CPU seconds", "wall seconds", "peak MB"], table)
     few = (
-        "\nWith fewer images than the 2,048 features the peers' values differ in the sixth digit: torch-fidelity "
-        "takes square roots of\neigenvalues that are rounding noise, clean-fid adds 1e-6 to the diagonals. "
-        "evalkit's equal the nuclear norm of the cross\nGram matrix, which is exact, to 1e-14 "
-        "(`tests/metrics/test_frechet.py`).\n"
+        "\nWith fewer images than the 2,048 features the peers' values differ in the sixth digit: "
+        "torch-fidelity takes\nsquare roots of eigenvalues that are rounding noise, clean-fid adds 1e-6 to "
+        "the diagonals. "
+        "evalkit's equal the\nnuclear norm of the cross Gram matrix, which is exact "
+        "(`tests/metrics/test_frechet.py` holds them to it).\n"
     )
     failed = "".join(f"\n{row['program']} failed: {row['failure']}\n" for row in rows if row["failure"])
     return f"{head}\n\n{how}\n\n{lines}\n{few if arguments.num < 2048 else ''}{failed}"
