@@ -1,0 +1,1 @@
+"""ProGAN: see README.md of this folder."""

@@ -1,0 +1,1 @@
+"""StyleGAN: see README.md of this folder."""

@@ -1,0 +1,90 @@
+"""Golden cases of networks that state a tolerance for every element of their outputs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+
+from golden_cases import FOLDER, fitting
+
+
+def names_of(*patterns: str) -> list[str]:
+    """Names of the cases below the golden folder that fit."""
+    found = sorted(path.parent.name for path in FOLDER.glob("*/case.json"))
+    return [name for name in found if fitting(name, patterns)]
+
+
+class TensorCase:
+    """One case. Every output must be compared, or named as one that is not to be."""
+
+    def __init__(self, name: str) -> None:
+        folder: Path = FOLDER / name
+        self.facts: dict[str, Any] = json.loads((folder / "case.json").read_text(encoding="utf-8"))
+        self.arrays = load_file(folder / "io.safetensors")
+        self.weights = load_file(folder / "weights.safetensors")
+        self._open = {n for n, facts in self.facts["tensors"].items() if facts["kind"] == "output"}
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        return self.facts["kwargs"]
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return torch.from_numpy(self.arrays[name])
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.arrays
+
+    def part(self, prefix: str) -> dict[str, np.ndarray]:
+        """Weights below a prefix, without it."""
+        return {n.removeprefix(prefix): a for n, a in self.weights.items() if n.startswith(prefix)}
+
+    def outputs(self, pattern: str) -> list[tuple[str, tuple[str, ...]]]:
+        """Outputs still open whose whole name fits, with the groups of the pattern."""
+        found = []
+        for name in sorted(self._open):
+            if match := re.fullmatch(pattern, name):
+                found.append((name, match.groups()))
+        return found
+
+    def check(self, name: str, got: torch.Tensor | np.ndarray) -> None:
+        """Holds one output to the case's own tolerance."""
+        facts = self.facts["tensors"][name]
+        value = got.detach().numpy() if isinstance(got, torch.Tensor) else got
+        assert list(value.shape) == facts["shape"], f"{name}: shape {value.shape}, not {facts['shape']}"
+        np.testing.assert_allclose(
+            value, self.arrays[name], rtol=facts["rtol"], atol=facts["atol"], err_msg=name
+        )
+        self._open.discard(name)
+
+    def compare(self, pattern: str, compute: Callable[..., torch.Tensor | np.ndarray]) -> None:
+        """Holds ``compute(*groups)`` against every output that fits the pattern."""
+        for name, groups in self.outputs(pattern):
+            self.check(name, compute(*groups))
+
+    def gradients(self, prefix: str, arrays: dict[str, np.ndarray]) -> None:
+        """Holds gradients by official name against all outputs ``grad.<prefix><name>``."""
+        for name, (tail,) in self.outputs(f"grad\\.{prefix}(.*)"):
+            self.check(name, arrays[tail])
+
+    def finish(self) -> None:
+        assert not self._open, f"outputs that no rule compares: {sorted(self._open)}"
+
+
+def gradients_of(
+    loss: torch.Tensor, network: torch.nn.Module, to_theirs: Callable[[dict[str, torch.Tensor]], Any]
+) -> Any:
+    """Gradients of a scalar with respect to all parameters, named and laid out by ``to_theirs``."""
+    names = dict(network.named_parameters())
+    found = torch.autograd.grad(loss, list(names.values()), allow_unused=True)
+    state = {name: torch.zeros_like(value) for name, value in network.state_dict().items()}
+    for name, value in zip(names, found, strict=True):
+        if value is not None:  # a block without influence at this level of detail has none
+            state[name] = value
+    return to_theirs(state)
