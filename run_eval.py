@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import leaderboards.cli
+import reference_models.cli
 from evalkit import cli
 
 
@@ -22,7 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 on success, 1 for a verdict, 2 for an error the user can mend, 130 after Ctrl-C.
     """
-    return cli.main(sys.argv[1:] if argv is None else argv, tables=leaderboards.cli.register)
+    return cli.main(
+        sys.argv[1:] if argv is None else argv,
+        verbs=(leaderboards.cli.register, reference_models.cli.register),
+        reference_models=reference_models,
+    )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from evalkit.engine.reference import build_reference as build_reference
     from evalkit.engine.run import evaluate as evaluate
     from evalkit.engine.run import plan as plan
+    from evalkit.engine.sampling import sample as sample
     from evalkit.errors import EvalkitError as EvalkitError
     from evalkit.features.catalog import load_extractor as load_extractor
     from evalkit.features.weights import fetch as fetch_weights  # noqa: F401
@@ -41,6 +42,7 @@ _HOMES = {
     "plan": "evalkit.engine.run",
     "read_records": "evalkit.records.store",
     "resolve": "evalkit.sources.resolve",
+    "sample": "evalkit.engine.sampling",
     "verify_weights": "evalkit.features.weights:verify",
 }
 

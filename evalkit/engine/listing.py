@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evalkit.adapters.resolve import ReferenceModels
 from evalkit.digest import plain
 from evalkit.errors import lookup
 from evalkit.features.catalog import EXTRACTORS
@@ -17,8 +18,10 @@ from evalkit.sources.resolve import describe_sources
 Row = dict[str, Any]
 
 
-def rows(kind: str) -> list[Row]:
-    """One row for each of ``kind``: protocols, sources, extractors or weights."""
+def rows(kind: str, reference_models: ReferenceModels | None = None) -> list[Row]:
+    """One row for each of ``kind``: protocols, models, sources, extractors or weights."""
+    if kind == "models":
+        return [] if reference_models is None else reference_models.model_rows()
     if kind == "weights":
         return weights_rows(None, [])
     return {"protocols": protocol_rows, "sources": source_rows, "extractors": extractor_rows}[kind]()

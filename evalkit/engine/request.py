@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+from evalkit.adapters.resolve import ReferenceModels, open_model
+from evalkit.adapters.samples import ModelSource
+from evalkit.engine.device import pick_device
 from evalkit.engine.distributed import World, world
 from evalkit.engine.plan import Plan, make_plan
 from evalkit.engine.progress import Reporter, Silent
@@ -19,6 +22,9 @@ from evalkit.sources.base import ImageSource
 from evalkit.sources.resolve import resolve
 from evalkit.sources.statistics import ReferenceStatistics
 
+# Samples of a model where nothing says how many: one a real image, but no more than papers take.
+MOST_BY_DEFAULT = 50_000
+
 # Everything `evalkit.sources.resolve` takes: a path, a name, an array, a data set, a callable, a source.
 Images = Any
 
@@ -27,6 +33,7 @@ class Arguments(TypedDict, total=False):
     """The arguments of `prepare`, `plan` and `evaluate`, for type checkers; `prepare` explains each."""
 
     samples: Images
+    model: Any
     metrics: Sequence[str] | str
     data: Images
     name: str | None
@@ -35,6 +42,13 @@ class Arguments(TypedDict, total=False):
     precision: Precision
     k: int | None
     num: int | None
+    truncation_psi: float
+    truncation_cutoff: int | None
+    labels: int | str | None
+    z_dim: int | None
+    value_range: str
+    num_classes: int
+    reference_models: ReferenceModels | None
     limit: int | None
     data_limit: int | None
     subset_seed: int | None
@@ -71,7 +85,8 @@ class Request:
 
 def prepare(
     *,
-    samples: Images,
+    samples: Images = None,
+    model: Any = None,  # noqa: ANN401 - a spelling, or an object with the capability Samples
     metrics: Sequence[str] | str,
     data: Images = None,
     name: str | None = None,
@@ -80,6 +95,13 @@ def prepare(
     precision: Precision = "float32",
     k: int | None = None,
     num: int | None = None,
+    truncation_psi: float = 1.0,
+    truncation_cutoff: int | None = None,
+    labels: int | str | None = None,
+    z_dim: int | None = None,
+    value_range: str = "signed",
+    num_classes: int = 0,
+    reference_models: ReferenceModels | None = None,
     limit: int | None = None,
     data_limit: int | None = None,
     subset_seed: int | None = None,
@@ -99,6 +121,7 @@ def prepare(
     Args:
         samples: Images to judge: a folder, archive, npz, array, torch data set, callable of seeds, or a
             source.
+        model: A model to judge instead: a spelling of `evalkit.adapters.resolve.open_model`, or an object.
         metrics: Names of protocols or groups of them, as a list or with commas.
         data: Real images in the same forms, or a file of reference statistics.
         name: Name of the samples in tables; what was typed where None.
@@ -106,11 +129,20 @@ def prepare(
         layer: Another layer of the protocols' network.
         precision: Type of weights and activations; ``bfloat16`` is another protocol.
         k: Neighbours of precision, recall, density and coverage.
-        num: How many samples a callable makes; what the protocols ask for where None.
+        num: How many samples a model or callable makes; what the protocols ask for where None, and a model
+            without either makes one for every real image (50,000 at most).
+        truncation_psi: Truncation of a model; 1 is none.
+        truncation_cutoff: How many of its layers are truncated; all where None.
+        labels: Classes of a conditional model: one class, or ``uniform``; drawn from the labels of ``data``
+            where None.
+        z_dim: Width of the latents of a model from outside.
+        value_range: Range of its images: ``signed`` for [-1, 1], ``unit`` for [0, 1].
+        num_classes: Its number of classes.
+        reference_models: What opens this project's own models by name, and official checkpoints.
         limit: Use so many of the samples.
         data_limit: Use so many of the real images.
         subset_seed: Draw the limited ones at random by this seed, instead of taking the first.
-        seed: First seed of a callable, and seed of the bootstrap.
+        seed: First seed of a model or callable, and seed of the bootstrap.
         skip_broken: Leave unreadable images out, and count them in the record.
         root: Folder of torchvision data sets.
         download: Allow a torchvision data set to be downloaded.
@@ -139,6 +171,32 @@ def prepare(
         "download": download,
     }
     wanted = max((spec.num_fake for spec in protocols if spec.num_fake is not None), default=None)
+    if (samples is None) == (model is None):
+        given = "neither" if samples is None else "both"
+        raise UsageError(
+            f"{given} of --samples (images) and --model (what makes them) was given; give one of them"
+        )
+    real = (
+        None
+        if data is None
+        else resolve(
+            data, limit=data_limit, subset_seed=None if data_limit is None else subset_seed, **shared
+        )
+    )
+    if model is not None:
+        opened = open_model(
+            model, reference_models, z_dim=z_dim, value_range=value_range, num_classes=num_classes,
+            device=pick_device(device, world()),
+        )  # fmt: skip
+        count = _count(opened.name, num, wanted, limit, real)
+        known = real.labels if labels is None and isinstance(real, ImageSource) else None
+        samples = ModelSource(
+            opened, count, seed, labels=labels if known is None else known, truncation_psi=truncation_psi,
+            truncation_cutoff=truncation_cutoff,
+        )  # fmt: skip
+        num = None
+    else:
+        _refuse_model_options(truncation_psi, truncation_cutoff, labels, z_dim, num_classes)
     fake = resolve(
         samples,
         limit=limit,
@@ -153,13 +211,6 @@ def prepare(
             f"{fake.spec} holds statistics, and --samples must be images; statistics can stand for the real "
             f"side (--data)"
         )
-    real = (
-        None
-        if data is None
-        else resolve(
-            data, limit=data_limit, subset_seed=None if data_limit is None else subset_seed, **shared
-        )
-    )
     return Request(
         plan=make_plan(protocols, fake, real),
         samples=fake,
@@ -175,3 +226,33 @@ def prepare(
         reporter=reporter or Silent(),
         world=world(),
     )
+
+
+def _refuse_model_options(
+    psi: float, cutoff: int | None, labels: int | str | None, z_dim: int | None, num_classes: int
+) -> None:
+    # Left out in silence, they would be believed to have had an effect.
+    given = {
+        "--truncation": psi != 1, "--truncation-cutoff": cutoff is not None, "--labels": labels is not None,
+        "--z-dim": z_dim is not None, "--num-classes": bool(num_classes),
+    }  # fmt: skip
+    if named := [name for name, there in given.items() if there]:
+        raise UsageError(
+            f"{', '.join(named)} belongs to a model, and --samples are images; name it with --model"
+        )
+
+
+def _count(
+    name: str,
+    num: int | None,
+    wanted: int | None,
+    limit: int | None,
+    real: ImageSource | ReferenceStatistics | None,
+) -> int:
+    """How many samples a model makes: what is asked for, what protocols ask for, or one a real image."""
+    for count in (num, wanted, limit):
+        if count is not None:
+            return count
+    if isinstance(real, ImageSource):
+        return min(len(real), MOST_BY_DEFAULT)
+    raise UsageError(f"{name} makes as many images as it is asked for; say how many with --num")

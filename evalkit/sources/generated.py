@@ -50,7 +50,15 @@ _ROUNDING = 2
 class GeneratedSource(ImageSource):
     """The images of ``num`` consecutive seeds."""
 
-    def __init__(self, function: Generator, num: int, first_seed: int = 0, spec: str | None = None) -> None:
+    def __init__(
+        self,
+        function: Generator,
+        num: int,
+        first_seed: int = 0,
+        spec: str | None = None,
+        *,
+        identity: str | None = None,
+    ) -> None:
         """Takes the callable; nothing is generated yet.
 
         Args:
@@ -58,6 +66,8 @@ class GeneratedSource(ImageSource):
             num: How many images.
             first_seed: Seed of image 0.
             spec: How messages and records name it.
+            identity: A digest of all that decides its images but the seeds, where there is one; stands for the
+                callable's name and file in the fingerprint.
 
         Raises:
             UsageError: The count, the seed or the declared range cannot be.
@@ -74,6 +84,7 @@ class GeneratedSource(ImageSource):
                 f"{nearest(str(self._range), RANGES)}); accepted are {', '.join(map(repr, RANGES))}"
             )
         self._function = function
+        self._identity = identity
         self._num = num
         self._first = first_seed
         self._lock = threading.Lock()
@@ -167,9 +178,10 @@ class GeneratedSource(ImageSource):
             with self._lock:
                 first, again = self._make(self._seeds(0)), self._chunk(0)
                 last = self._chunk((self._num - 1) // CHUNK)
+            covers = "its name, its file" if self._identity is None else "what the model is"
             notes = [
-                "made by a callable: the fingerprint covers its name, its file, its seeds, and the pixels "
-                f"of the first and last {CHUNK}"
+                f"made by a callable: the fingerprint covers {covers}, its seeds, and the pixels of the first "
+                f"and last {CHUNK}"
             ]
             apart = _largest_difference(first, again)
             if apart is None or apart > _ROUNDING:
@@ -194,8 +206,11 @@ class GeneratedSource(ImageSource):
                     'that is their range, set evalkit_range = "unit" on it'
                 )
             total = hashlib.sha256(b"evalkit-generated-1")
-            facts = f"{_name_of(self._function)}|{self._first}|{self._num}|{self._range}|"
-            total.update(facts.encode() + _file_digest(self._function))
+            name = _name_of(self._function) if self._identity is None else self._identity
+            facts = f"{name}|{self._first}|{self._num}|{self._range}|"
+            total.update(facts.encode())
+            if self._identity is None:
+                total.update(_file_digest(self._function))
             for image in (*first, *last):
                 total.update(array_digest(image))
             self._probed = (total.hexdigest(), tuple(notes))

@@ -13,6 +13,7 @@ import pytest
 import typer
 
 import leaderboards.cli
+import reference_models.cli
 from evalkit import cli
 from evalkit.digest import plain
 from evalkit.protocols import catalog
@@ -52,6 +53,7 @@ def parsed(words: str) -> dict[str, object]:
     """The parameters of a command line, as its verb would receive them; nothing is run."""
     if not any(verb.name == "table" for verb in cli.app.registered_commands):
         leaderboards.cli.register(cli.app)
+        reference_models.cli.register(cli.app)
     command, rest = typer.main.get_command(cli.app), shlex.split(words)[1:]
     context = command.make_context("evalkit", [], resilient_parsing=True)
     while hasattr(command, "commands"):

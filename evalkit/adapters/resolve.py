@@ -1,0 +1,64 @@
+"""From what a user types after ``--model`` to the model: a reference model, a checkpoint, or somebody's own.
+
+Reference models live in a package that nothing here may import: whoever puts the program together hands it in
+(`ReferenceModels`). Everything else is opened by `evalkit.adapters.external`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from evalkit.errors import UsageError
+
+
+class ReferenceModels(Protocol):
+    """What opens models that this project wrote, and the checkpoints they read."""
+
+    def open_model(self, spec: str, *, device: str = "cpu") -> Any | None:  # noqa: ANN401
+        """The model behind a name or a checkpoint's path; None where it is neither."""
+
+    def model_rows(self) -> list[dict[str, Any]]:
+        """A row a model, for listings."""
+
+
+def open_model(
+    spec: Any,  # noqa: ANN401 - a model object passes through
+    reference_models: ReferenceModels | None,
+    *,
+    z_dim: int | None = None,
+    value_range: str = "signed",
+    num_classes: int = 0,
+    device: str = "cpu",
+) -> Any:  # noqa: ANN401 - models are known by shape (`evalkit.adapters.capabilities`)
+    """The model behind ``spec``, ready to sample on ``device``.
+
+    Args:
+        spec: ``NAME:PRESET-random``, a checkpoint, ``package.module:factory``, a TorchScript, torch.export or
+            ONNX file; or a model object, which is returned as it is.
+        reference_models: What opens this project's own models.
+        z_dim: Width of the latents of a model from outside.
+        value_range: Range of its images, ``signed`` for [-1, 1] or ``unit`` for [0, 1].
+        num_classes: Number of classes of a conditional model from outside.
+        device: Where it runs.
+
+    Raises:
+        UsageError: The spelling is none of these.
+        CheckpointError: The file cannot be read safely, or is no model.
+    """
+    if not isinstance(spec, (str, Path)):
+        return spec
+    spec = str(spec)
+    if reference_models is not None:
+        found = reference_models.open_model(spec, device=device)
+        if found is not None:
+            if z_dim is not None or value_range != "signed" or num_classes:
+                raise UsageError(
+                    f"{spec} says itself what its latents, images and classes are; leave --z-dim, --range "
+                    "and "
+                    "--num-classes out"
+                )
+            return found
+    from evalkit.adapters.external import load_external
+
+    return load_external(spec, z_dim=z_dim, value_range=value_range, num_classes=num_classes, device=device)

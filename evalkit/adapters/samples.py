@@ -1,0 +1,181 @@
+"""A model as a source of images: image i is the model's answer to seed i, whatever else is asked for with it.
+
+What a model offers is known by shape (`evalkit.adapters.capabilities`). That an image depends on its seed
+(and
+class) alone is the model's promise; `GeneratedSource` looks whether it repeats itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evalkit.errors import UsageError
+from evalkit.sources.base import Int64Array, UInt8Array
+from evalkit.sources.generated import CHUNK, GeneratedSource
+
+if TYPE_CHECKING:
+    import torch
+
+Labels = int | str | Int64Array | None
+
+_PIXELS = 32 * 128 * 128  # between two reports of progress
+
+
+def _batch_of(resolution: int) -> int:
+    return max(1, min(CHUNK, _PIXELS // resolution**2))
+
+
+def labels_for(seeds: Int64Array, labels: Labels, num_classes: int, name: str) -> Int64Array | None:
+    """The class of every seed, which depends on that seed alone.
+
+    Args:
+        seeds: Seeds, ``(n,)``.
+        labels: One class; ``uniform``, each class as likely; or the labels of real images, which are drawn
+            from.
+        num_classes: Classes of the model, 0 where it has none.
+        name: The model's name, for messages.
+
+    Raises:
+        UsageError: A conditional model got no labels, or one without classes got some, or they do not fit.
+    """
+    if not num_classes:
+        if labels is None or isinstance(labels, np.ndarray):
+            return None
+        raise UsageError(f"{name} knows no classes, and --labels {labels} was given; leave it out")
+    if labels is None:
+        raise UsageError(
+            f"{name} is conditional ({num_classes} classes) and there are no labels: use --data with labels, "
+            "--labels uniform, or --labels CLASS"
+        )
+    if isinstance(labels, str) and labels != "uniform":
+        if not labels.isdigit():
+            raise UsageError(f"--labels {labels}: write uniform, or a class from 0 to {num_classes - 1}")
+        labels = int(labels)
+    if isinstance(labels, int):
+        if not 0 <= labels < num_classes:
+            raise UsageError(
+                f"{name} has the classes 0 to {num_classes - 1}, and --labels {labels} is none of them"
+            )
+        return np.full(len(seeds), labels, np.int64)
+    pool = np.arange(num_classes, dtype=np.int64) if isinstance(labels, str) else labels
+    if pool.min() < 0 or pool.max() >= num_classes:
+        raise UsageError(
+            f"{name} has the classes 0 to {num_classes - 1}, and the real images are labelled {pool.min()} "
+            "to "
+            f"{pool.max()}; use --labels uniform, or data with the classes it was trained on"
+        )
+    # A stream of its own for every seed, apart from the one latents come from.
+    places = [np.random.default_rng([int(seed), 1]).integers(len(pool)) for seed in seeds]
+    return pool[np.asarray(places, dtype=np.int64)]
+
+
+def sample(
+    model: Any,  # noqa: ANN401
+    seeds: Int64Array,
+    *,
+    labels: Labels = None,
+    truncation_psi: float = 1.0,
+    truncation_cutoff: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[UInt8Array]:
+    """Images of ``seeds``, each uint8 RGB ``(3, h, w)``.
+
+    Raises:
+        UsageError: Labels or truncation do not fit the model.
+    """
+    chosen = labels_for(seeds, labels, model.num_classes, model.name)
+    options: dict[str, Any] = {}
+    if truncation_psi != 1:
+        options["truncation_psi"] = truncation_psi
+        if truncation_cutoff is not None:
+            options["truncation_cutoff"] = truncation_cutoff
+        check_truncation(model)
+    size = _batch_of(model.resolution)
+    images: list[UInt8Array] = []
+    for start in range(0, len(seeds), size):
+        part = slice(start, start + size)
+        made: torch.Tensor = model.sample(seeds[part], None if chosen is None else chosen[part], **options)
+        images += list(made.cpu().numpy())
+        if progress is not None:
+            progress(len(images), len(seeds))
+    return images
+
+
+def check_truncation(model: Any) -> None:  # noqa: ANN401
+    """Refuses truncation on a model that has no w to pull towards its average.
+
+    Raises:
+        UsageError: The model does not map z to w.
+    """
+    from evalkit.adapters.capabilities import need
+
+    need(model, "HasLatents", "truncation")
+
+
+class ModelSource(GeneratedSource):
+    """The images of consecutive seeds of one model."""
+
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401
+        num: int,
+        first_seed: int = 0,
+        *,
+        labels: Labels = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> None:
+        """Checks labels and truncation; nothing is generated yet.
+
+        Args:
+            model: Offers ``sample``, ``name``, ``resolution``, ``num_classes``
+                (`evalkit.adapters.capabilities`).
+            num: How many images.
+            first_seed: Seed of image 0.
+            labels: See `labels_for`.
+            truncation_psi: Pull towards the average w; 1 is none.
+            truncation_cutoff: How many layers are pulled; all where None.
+
+        Raises:
+            UsageError: Labels, truncation or the count do not fit.
+        """
+        labels_for(np.array([first_seed], np.int64), labels, model.num_classes, model.name)
+        if truncation_psi != 1:
+            check_truncation(model)
+
+        def make(seeds: Int64Array) -> npt.NDArray[np.uint8]:
+            made = sample(
+                model,
+                seeds,
+                labels=labels,
+                truncation_psi=truncation_psi,
+                truncation_cutoff=truncation_cutoff,
+            )
+            return np.stack(made)
+
+        drawn = isinstance(labels, np.ndarray) and model.num_classes > 0
+        classes = hashlib.sha256(labels.tobytes()).hexdigest() if isinstance(labels, np.ndarray) else labels
+        settings = f"psi={truncation_psi!r}|cutoff={truncation_cutoff}"
+        if model.num_classes:
+            settings += f"|classes={classes}"
+        identity = getattr(model, "identity", None)
+        super().__init__(
+            make, num, first_seed, model.name,
+            identity=None if identity is None else f"{identity}|{settings}",
+        )  # fmt: skip
+        stated = [f"made by the model {model.name}, one image a seed, from seed {first_seed} on"]
+        if truncation_psi != 1:
+            layers = "all layers" if truncation_cutoff is None else f"the first {truncation_cutoff} layers"
+            stated.append(f"truncation psi {truncation_psi:g} on {layers}")
+        if model.num_classes:
+            how = "as those of the real images are" if drawn else f"as --labels {labels} says"
+            stated.append(f"classes are drawn {how}")
+        self.notes = tuple(stated)
+        if model.num_classes:
+            seeds = np.arange(first_seed, first_seed + num, dtype=np.int64)
+            self.labels = labels_for(seeds, labels, model.num_classes, model.name)

@@ -1,0 +1,122 @@
+"""What verbs share: options, and how their words are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from evalkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from evalkit.sources.base import Int64Array
+
+MOST_SEEDS = 1_000_000
+
+
+class Device(str, Enum):
+    """Where networks run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class PrecisionName(str, Enum):
+    """Type of weights and activations."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+WeightsDir = Annotated[
+    Optional[Path],  # noqa: UP045 - typer on Python 3.10 reads this spelling
+    typer.Option(
+        "--weights-dir", help="Folder of weight files, for machines without a network. [$EVALKIT_WEIGHTS]"
+    ),
+]
+WeightsFiles = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--weights", metavar="NAME=FILE", help="Use this file for one network; named in the record."
+    ),
+]
+CacheDir = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--cache-dir", help="Where features are kept. [$EVALKIT_CACHE]"),
+]
+DeviceOption = Annotated[
+    Device, typer.Option(help="Where networks run; auto takes a GPU where there is one.")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images read at a time. It cannot change a number.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+
+
+class RangeName(str, Enum):
+    """Range of a model's float images."""
+
+    signed = "signed"
+    unit = "unit"
+
+
+TruncationPsi = Annotated[float, typer.Option("--truncation", help="Truncation psi; 1 is none.")]
+TruncationCutoff = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--truncation-cutoff", help="Layers that are truncated; all if not given."),
+]
+LabelsOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--labels", help="Classes of a conditional model: one class, or uniform."),
+]
+ZDim = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--z-dim", min=1, help="Width of the latents of a model from outside."),
+]
+Range = Annotated[RangeName, typer.Option("--range", help="Its images: signed is [-1, 1], unit is [0, 1].")]
+NumClasses = Annotated[int, typer.Option("--num-classes", min=0, help="Its classes; 0 is none.")]
+
+
+def parse_seeds(words: str, num: int | None) -> Int64Array:
+    """Reads ``0-63``, ``1,5,9`` or ``100-``, which goes on as far as ``num`` says.
+
+    Raises:
+        UsageError: The words are no seeds, or are not as many as ``num`` says.
+    """
+    import numpy as np
+
+    seeds: list[int] = []
+    for word in words.split(","):
+        first, dash, last = word.strip().partition("-")
+        if not first.isdigit() or (last and not last.isdigit()):
+            raise UsageError(f"--seeds {words}: write whole numbers, such as 0-63, 1,5,9 or 100-")
+        if dash and not last and num is None:
+            num = 64
+        stop = int(last) if last else int(first) + (num - len(seeds) - 1 if dash and num is not None else 0)
+        if stop < int(first):
+            raise UsageError(f"--seeds {words}: {word.strip()} runs backwards; the smaller seed comes first")
+        if stop - int(first) >= MOST_SEEDS:
+            raise UsageError(
+                f"--seeds {words}: that is more than {MOST_SEEDS:,} images; sample them in parts"
+            )
+        seeds += range(int(first), stop + 1)
+    if num is not None and len(seeds) < num:
+        raise UsageError(f"-n {num} asks for more images than --seeds {words} has seeds ({len(seeds)})")
+    return np.array(seeds if num is None else seeds[:num], dtype=np.int64)
+
+
+def parse_weights(given: Sequence[str]) -> dict[str, Path]:
+    """Reads ``NAME=FILE`` words.
+
+    Raises:
+        UsageError: A word has no ``=``.
+    """
+    files = {}
+    for word in given:
+        name, equals, file = word.partition("=")
+        if not (name and equals and file):
+            raise UsageError(f"--weights {word}: write NAME=FILE, such as inception-tf2015=weights.pth")
+        files[name] = Path(file)
+    return files

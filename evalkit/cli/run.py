@@ -1,0 +1,157 @@
+"""The verbs that measure: ``run`` and ``ref build``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from evalkit.cli.options import (
+    BatchSize,
+    CacheDir,
+    Device,
+    DeviceOption,
+    Json,
+    LabelsOption,
+    NumClasses,
+    PrecisionName,
+    Range,
+    RangeName,
+    TruncationCutoff,
+    TruncationPsi,
+    WeightsDir,
+    WeightsFiles,
+    ZDim,
+    parse_weights,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs to ``app``."""
+    app.command()(run)
+    references = typer.Typer(no_args_is_help=True, help="Reference statistics of real images.")
+    references.command("build")(ref_build)
+    app.add_typer(references, name="ref")
+
+
+def run(
+    context: typer.Context,
+    metrics: Annotated[str, typer.Option(help="Protocols or groups, with commas: fid,kid,is,prdc or mini.")],
+    samples: Annotated[
+        str | None, typer.Option(help="Images to judge: a folder, archive, npz, package.module:function …")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model to judge: NAME:PRESET-random, a checkpoint, package.module:factory …"),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Real images, or a reference statistics file.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Results folder; records are added to it.")
+    ] = Path("results"),
+    name: Annotated[str | None, typer.Option(help="Name of the samples in tables.")] = None,
+    data_name: Annotated[str | None, typer.Option(help="Name of the real images in tables.")] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Another layer of the protocols' network, such as 192.")
+    ] = None,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="bfloat16 is faster and another protocol.")
+    ] = PrecisionName.float32,
+    k: Annotated[
+        int | None, typer.Option(help="Neighbours of precision, recall, density and coverage.")
+    ] = None,
+    num: Annotated[int | None, typer.Option(help="How many samples a model or callable makes.")] = None,
+    truncation: TruncationPsi = 1.0,
+    truncation_cutoff: TruncationCutoff = None,
+    labels: LabelsOption = None,
+    z_dim: ZDim = None,
+    value_range: Range = RangeName.signed,
+    num_classes: NumClasses = 0,
+    limit: Annotated[int | None, typer.Option(help="Use so many of the samples.")] = None,
+    data_limit: Annotated[int | None, typer.Option(help="Use so many of the real images.")] = None,
+    subset_seed: Annotated[
+        int | None, typer.Option(help="Draw the limited ones at random by this seed.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="First seed of a model or callable, and seed of the bootstrap.")
+    ] = 0,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave unreadable images out, and count them.")
+    ] = False,
+    root: Annotated[Path | None, typer.Option(help="Folder of torchvision data sets.")] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Allow a torchvision data set to be downloaded.")
+    ] = False,
+    device: DeviceOption = Device.auto,
+    batch_size: BatchSize = 64,
+    weights_dir: WeightsDir = None,
+    weights: WeightsFiles = None,
+    cache_dir: CacheDir = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its cost, and stop.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure samples, and file one record a result."""
+    from evalkit.engine import report
+    from evalkit.engine.progress import reporter
+    from evalkit.engine.run import evaluate, plan
+
+    arguments: dict[str, Any] = {
+        "samples": samples, "model": model, "data": data, "metrics": metrics, "name": name,
+        "data_name": data_name, "layer": layer, "precision": precision.value, "k": k, "num": num,
+        "limit": limit, "data_limit": data_limit, "subset_seed": subset_seed, "seed": seed,
+        "skip_broken": skip_broken, "truncation_psi": truncation, "truncation_cutoff": truncation_cutoff,
+        "labels": labels, "z_dim": z_dim, "value_range": value_range.value, "num_classes": num_classes,
+        "reference_models": context.obj, "root": root, "download": download, "device": device.value,
+        "batch_size": batch_size, "weights_dir": weights_dir, "weights": parse_weights(weights or []),
+        "cache_dir": cache_dir, "reporter": reporter(),
+    }  # fmt: skip
+    if dry_run:
+        costs = plan(**arguments)
+        if as_json:
+            print(json.dumps(costs.to_dict(), indent=1))
+        else:
+            report.print_plan(costs)
+        return
+    records = evaluate(output=output, **arguments)
+    if as_json:
+        print(json.dumps([record.to_dict() for record in records], indent=1, ensure_ascii=False))
+    elif records:
+        report.print_records(records, output)
+
+
+def ref_build(
+    data: Annotated[str, typer.Argument(help="Real images: a folder, archive, npz, data set name …")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The npz to write.")],
+    protocol: Annotated[str, typer.Option(help="Protocol the statistics are for.")] = "fid",
+    layer: Annotated[str | None, typer.Option(help="Another layer of the protocol's network.")] = None,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="Type of weights and activations.")
+    ] = PrecisionName.float32,
+    limit: Annotated[int | None, typer.Option(help="Use so many of the images.")] = None,
+    subset_seed: Annotated[
+        int | None, typer.Option(help="Draw the limited ones at random by this seed.")
+    ] = None,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave unreadable images out.")] = False,
+    root: Annotated[Path | None, typer.Option(help="Folder of torchvision data sets.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Allow a data set to be downloaded.")] = False,
+    device: DeviceOption = Device.auto,
+    batch_size: BatchSize = 64,
+    weights_dir: WeightsDir = None,
+    weights: WeightsFiles = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Write the mean and covariance of real images' features, for use as --data."""
+    from evalkit.engine.progress import reporter
+    from evalkit.engine.reference import build_reference
+
+    header = build_reference(
+        data, output, protocol=protocol, layer=layer, precision=precision.value, limit=limit,
+        subset_seed=subset_seed, skip_broken=skip_broken, root=root, download=download, device=device.value,
+        batch_size=batch_size, weights_dir=weights_dir, weights=parse_weights(weights or []),
+        cache_dir=cache_dir, reporter=reporter(),
+    )  # fmt: skip
+    print(f"{output}: {header['num']:,} images, protocol {header['protocol']}", file=sys.stderr)

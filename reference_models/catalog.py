@@ -1,0 +1,148 @@
+"""The reference models by name, and how one is built with random weights. Imports torch when one is built."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from evalkit.errors import UsageError, lookup, nearest
+
+_RANDOM = re.compile(r"(?P<preset>[\w.-]+?)-random(?:@(?P<seed>\d+))?")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ModelEntry:
+    """One reference model.
+
+    Attributes:
+        name: What users type; also the folder of its package.
+        title: One line for listings.
+        source: The paper, the official repository and its commit.
+    """
+
+    name: str
+    title: str
+    source: str
+
+
+MODELS: Mapping[str, ModelEntry] = {
+    entry.name: entry
+    for entry in (
+        ModelEntry(
+            name="progan",
+            title="Progressive growing of GANs",
+            source="Karras et al. 2018; tkarras/progressive_growing_of_gans@2504c3f",
+        ),
+        ModelEntry(name="stylegan", title="StyleGAN", source="Karras et al. 2019; NVlabs/stylegan@1e0d5c7"),
+        ModelEntry(
+            name="stylegan2",
+            title="StyleGAN2 and StyleGAN2-ADA",
+            source="Karras et al. 2020; NVlabs/stylegan2-ada-pytorch@d72cc7d",
+        ),
+        ModelEntry(
+            name="stylegan3",
+            title="StyleGAN3, configurations T and R",
+            source="Karras et al. 2021; NVlabs/stylegan3@c233a91",
+        ),
+    )
+}
+
+
+def part(name: str, module: str) -> Any:  # noqa: ANN401 - a module
+    """The module ``config``, ``generator``, ``evaluate`` … of the model ``name``.
+
+    Raises:
+        UsageError: There is no such model; the nearest are offered.
+    """
+    entry = lookup(name, MODELS, "model")
+    return importlib.import_module(f"reference_models.{entry.name}.{module}")
+
+
+def presets(name: str) -> Mapping[str, Any]:
+    """The presets of a model: pairs of configs of its networks, by name."""
+    found: Mapping[str, Any] = part(name, "config").PRESETS
+    return found
+
+
+def model_rows() -> list[dict[str, Any]]:
+    """A row a model, for listings."""
+    return [
+        {
+            "name": entry.name,
+            "presets": ", ".join(presets(entry.name)),
+            "what": entry.title,
+            "source": entry.source,
+        }
+        for entry in MODELS.values()
+    ]
+
+
+def build(name: str, *, preset: str = "tiny", seed: int = 0, **overrides: Any) -> Any:  # noqa: ANN401
+    """A model with random weights.
+
+    Args:
+        name: Name of the model.
+        preset: One of its presets.
+        seed: Seed of the weights.
+        **overrides: Fields of the generator's config that differ from the preset's.
+
+    Returns:
+        The model's ``evaluate.Model``, on the CPU.
+
+    Raises:
+        UsageError: A name or a value is none that can be; the nearest names are offered.
+    """
+    import torch
+
+    table = presets(name)
+    if preset not in table:
+        raise UsageError(
+            f"{name} has no preset {preset!r} (nearest: {nearest(preset, table)}); it has {', '.join(table)}"
+        )
+    config = table[preset].generator
+    known = [field.name for field in dataclasses.fields(config)]
+    for field in overrides:
+        if field not in known:
+            raise UsageError(
+                f"{name}'s generator has no option {field!r} (nearest: {nearest(field, known)}); it has "
+                f"{', '.join(known)}"
+            )
+    config = dataclasses.replace(config, **overrides)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        generator = part(name, "generator").Generator(config)
+    label = f"{name}:{preset}-random" + (f"@{seed}" if seed else "")
+    changed = ",".join(f"{field}={value}" for field, value in overrides.items())
+    return wrap(name, generator, label=f"{label} ({changed})" if changed else label)
+
+
+def wrap(name: str, generator: Any, *, label: str) -> Any:  # noqa: ANN401
+    """A generator as evaluations ask it, with the identity that fingerprints are made of."""
+    from reference_models.convert.files import tensors_sha256
+
+    model = part(name, "evaluate").Model(generator.eval().requires_grad_(False), name=label)
+    config = repr(generator.config)
+    model.identity = f"{name}|{config}|{tensors_sha256(generator.state_dict())}"
+    return model
+
+
+def open_random(spec: str, *, device: str) -> Any | None:  # noqa: ANN401
+    """The model behind ``NAME:PRESET-random[@SEED]``, or None where ``spec`` begins with no model's name.
+
+    Raises:
+        UsageError: The part after the name cannot be.
+    """
+    name, colon, rest = spec.partition(":")
+    if name not in MODELS:
+        return None
+    found = _RANDOM.fullmatch(rest)
+    if not colon or found is None:
+        raise UsageError(
+            f"{spec}: write {name}:PRESET-random (or PRESET-random@SEED) for random weights, with a preset "
+            "out of "
+            f"{', '.join(presets(name))}; trained weights are named by the path of their checkpoint"
+        )
+    return build(name, preset=found["preset"], seed=int(found["seed"] or 0)).to(device)

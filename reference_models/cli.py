@@ -1,0 +1,59 @@
+"""The verb ``checkpoint``: look into model files without running them, and convert them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Adds ``checkpoint`` to ``app``."""
+    checkpoint = typer.Typer(no_args_is_help=True, help="Model files: what they hold, and conversion.")
+    checkpoint.command("inspect")(inspect)
+    checkpoint.command("convert")(convert)
+    app.add_typer(checkpoint, name="checkpoint")
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A model file; nothing in it is run.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
+) -> None:
+    """Tell which model a file holds, its config, parameters and hashes, and whether it is safe."""
+    from reference_models.convert.inspect import inspect_checkpoint
+
+    found = inspect_checkpoint(file)
+    if as_json:
+        print(json.dumps(found, indent=1, default=str))
+        return
+    width = max(map(len, found))
+    for name, value in found.items():
+        print(f"{name:<{width}}  {_line(value)}")
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="FROM", help="An official checkpoint.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="TO", help="The .safetensors file to write; a .json goes beside it.")
+    ],
+    network: Annotated[str, typer.Option(help="G_ema, the average to sample from, or G.")] = "G_ema",
+) -> None:
+    """Write a checkpoint's generator as safetensors and JSON."""
+    from evalkit.errors import UsageError
+    from reference_models.loading import load_checkpoint, save_checkpoint
+
+    if target.suffix.lower() != ".safetensors":
+        raise UsageError(f"{target}: give a file whose name ends in .safetensors")
+    written = save_checkpoint(load_checkpoint(source, network=network), target)
+    print(f"written to {written} and {written.with_suffix('.json')}", file=sys.stderr)
+
+
+def _line(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={each}" for name, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)

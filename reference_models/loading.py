@@ -1,0 +1,170 @@
+"""A checkpoint to a model: which kind of file it is, which network it holds, and whether it fits, all of it.
+
+Read are the pickles of the official PyTorch and TensorFlow tools (never run), the PyTorch files that ProGAN
+and
+StyleGAN were ported to, plain state dicts with official names, and this project's own safetensors beside
+JSON.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import CheckpointError
+from reference_models.catalog import open_random, part, wrap
+
+
+def open_model(spec: str, *, device: str = "cpu") -> Any | None:  # noqa: ANN401
+    """The model behind ``NAME:PRESET-random`` or the path of a checkpoint; None where ``spec`` is neither.
+
+    A PyTorch program (TorchScript, torch.export) or an ONNX file is no checkpoint of a reference model: it
+    is None
+    too.
+
+    Raises:
+        UsageError: A preset is unknown.
+        CheckpointError: The file is a checkpoint and cannot be read, or does not fit.
+    """
+    if (found := open_random(spec, device=device)) is not None:
+        return found
+    path = Path(spec)
+    if not path.is_file() or kind_of(path) in ("program", "unknown"):
+        return None
+    return load_checkpoint(path).to(device)
+
+
+def kind_of(path: Path) -> str:
+    """What a file is: ``nvidia``, ``tf``, ``pytorch`` (state dicts), ``evalkit``, ``program`` or ``unknown``.
+
+    A program is TorchScript, torch.export or ONNX.
+    """
+    from reference_models.convert.inspect import file_kind
+
+    return file_kind(path)
+
+
+def load_checkpoint(path: Path | str, *, network: str = "G_ema") -> Any:  # noqa: ANN401
+    """The generator of a checkpoint as evaluations ask it, on the CPU.
+
+    Args:
+        path: The file.
+        network: ``G_ema``, the average that is to be sampled from, or ``G``.
+
+    Returns:
+        The ``evaluate.Model`` of the reference model it belongs to.
+
+    Raises:
+        CheckpointError: The file cannot be read safely, is no checkpoint of a reference model, lacks the
+            network, or its
+            tensors do not fit: all that are missing, left over or of another shape are listed.
+    """
+    path = Path(path)
+    name, config, state = _READERS[_checked_kind(path)](path, network)
+    return wrap(name, filled(name, config, state), label=str(path))
+
+
+def filled(name: str, config: Any, state: dict[str, Any]) -> Any:  # noqa: ANN401
+    """The generator of ``config`` with the tensors of ``state``, which must be all of its own."""
+    import torch
+
+    with torch.device("meta"):
+        generator = part(name, "generator").Generator(config)
+    generator.load_state_dict(state, strict=True, assign=True)
+    return generator
+
+
+def _checked_kind(path: Path) -> str:
+    if not path.is_file():
+        raise CheckpointError(f"nothing is at {path}; check the path of the checkpoint")
+    kind = kind_of(path)
+    if kind not in _READERS:
+        raise CheckpointError(
+            f"{path} is no checkpoint of a reference model; accepted are the pickles of the official PyTorch "
+            "and "
+            "TensorFlow tools, PyTorch state dicts, and .safetensors that `evalkit checkpoint convert` "
+            "wrote; a "
+            "program (TorchScript, torch.export, ONNX) or a factory is measured with --model"
+        )
+    return kind
+
+
+Found = tuple[str, Any, dict[str, Any]]  # name, config, state dict
+
+
+def _nvidia(path: Path, network: str) -> Found:
+    from evalkit.adapters.nvidia_pickle import read_nvidia_pickle
+
+    networks = read_nvidia_pickle(path).networks
+    if network not in networks:
+        raise CheckpointError(
+            f"{path} holds no network {network!r}; it holds {', '.join(networks) or 'none'}"
+        )
+    stored = networks[network]
+    if stored.kind not in ("stylegan2", "stylegan3"):
+        raise CheckpointError(
+            f"{path}: {network} is a {stored.class_name}, neither StyleGAN2's nor StyleGAN3's generator; "
+            "sample from G_ema"
+        )
+    convert = part(stored.kind, "convert")
+    config = convert.config_from_official(stored.init_kwargs)
+    return stored.kind, config, convert.from_official(stored.tensors, config)
+
+
+def _tf(path: Path, network: str) -> Found:
+    from reference_models.convert.tf_pickle import identify, read_tf_pickle
+
+    networks = read_tf_pickle(path).networks
+    name = identify(networks)
+    if network not in networks:
+        raise CheckpointError(f"{path} holds no network {network!r}; it holds {', '.join(networks)}")
+    found = networks[network]
+    convert = part(name, "convert")
+    if name == "stylegan2":
+        config = convert.config_from_tf(found.static_kwargs, found.variables)
+    else:
+        config = convert.config_from_official(found.static_kwargs)
+    return name, config, convert.from_tf(config, found.variables)
+
+
+def _pytorch(path: Path, network: str) -> Found:
+    from reference_models.convert import ported
+
+    states = ported.read_ported(path)
+    if network not in states:
+        raise CheckpointError(f"{path} holds no network {network!r}; it holds {', '.join(states)}")
+    state = states[network]
+    name = ported.identify(state)
+    config = ported.progan_config(state) if name == "progan" else ported.stylegan_config(state)
+    return name, config, part(name, "convert").from_ported(config, state)
+
+
+def _evalkit(path: Path, network: str) -> Found:
+    from reference_models.convert.configs import config_from_json
+    from reference_models.convert.files import read_checkpoint
+
+    stored = read_checkpoint(path)
+    config = config_from_json(part(stored.model, "config").GeneratorConfig, stored.config, str(path))
+    return stored.model, config, dict(stored.tensors)
+
+
+_READERS = {"nvidia": _nvidia, "tf": _tf, "pytorch": _pytorch, "evalkit": _evalkit}
+
+
+def save_checkpoint(model: Any, path: Path | str) -> Path:  # noqa: ANN401
+    """Writes a reference model as safetensors beside a JSON file with its config.
+
+    Returns:
+        The safetensors file.
+
+    Raises:
+        StoreError: The place cannot be written.
+    """
+    from reference_models.convert import files
+    from reference_models.convert.configs import config_to_json
+
+    generator = model.generator
+    name = type(model).__module__.split(".")[1]
+    return files.save_checkpoint(
+        Path(path), name, config_to_json(generator.config), generator.state_dict(), {}
+    )
