@@ -35,11 +35,14 @@ def read_ported(path: str | Path) -> dict[str, dict[str, Tensor]]:
         CheckpointError: The file cannot be read, or holds something else.
     """
     try:
-        loaded = torch.load(Path(path), map_location="cpu", weights_only=True)
+        file = Path(path).open("rb")
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be read: {error.strerror or error}; give a file of state dicts"
         ) from None
+    try:
+        with file:
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its readers of two formats meet
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
@@ -150,9 +153,9 @@ def _resolution(blocks: int, what: str) -> int:
 
 
 def _maps(widths: list[int], what: str) -> dict[str, Any]:
-    # Widths of stages 1, 2, ...: the largest is fmap_max, and the last stage below it gives fmap_base.
+    # Widths of stages 1, 2, ...: the largest is fmap_max, and fmap_base is the least that gives them all.
     top = max(widths)
-    base = widths[-1] << len(widths)
+    base = max(width << stage for stage, width in enumerate(widths, start=1))
     found = {"fmap_base": base, "fmap_decay": 1.0, "fmap_max": top}
     rebuilt = [
         feature_maps(stage, fmap_base=base, fmap_decay=1.0, fmap_max=top)

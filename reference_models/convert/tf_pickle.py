@@ -28,8 +28,8 @@ from evalkit.errors import CheckpointError
 Array = npt.NDArray[Any]
 
 _KEYS = ("G", "D", "G_ema")
-# mapping and synthesis are two levels; nothing official is deeper. A pickle can nest an object in itself.
-_MAX_DEPTH = 4
+# mapping and synthesis stand one level below their generator; nothing official is deeper.
+_MAX_DEPTH = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,9 +118,10 @@ def read_tf_pickle(path: str | Path) -> TfPickle:
             "three "
             "networks: G, D and the average of G"
         )
+    seen: set[int] = set()
     return TfPickle(
         networks={
-            key: _network(item, f"{where}, network {key}", _MAX_DEPTH)
+            key: _network(item, f"{where}, network {key}", _MAX_DEPTH, seen)
             for key, item in zip(_KEYS, loaded, strict=True)
         }
     )
@@ -155,7 +156,7 @@ def _describe(loaded: object) -> str:
     return f"a {type(loaded).__name__}"
 
 
-def _network(stored: object, where: str, depth: int) -> TfNetwork:
+def _network(stored: object, where: str, depth: int, seen: set[int]) -> TfNetwork:
     state = getattr(stored, "state", None)
     if type(stored) is not _Stored or not isinstance(state, dict):
         raise CheckpointError(f"{where}: not a stored network; the file is damaged or made by hand")
@@ -163,6 +164,11 @@ def _network(stored: object, where: str, depth: int) -> TfNetwork:
         raise CheckpointError(
             f"{where}: networks are nested deeper than {_MAX_DEPTH}; the file was made by hand"
         )
+    # A pickle can put one object in many places, and so ask for far more work than it has bytes.
+    for part in (stored, state.get("variables")):
+        if id(part) in seen:
+            raise CheckpointError(f"{where}: it stands in two places of the file; the file was made by hand")
+        seen.add(id(part))
     version = state.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise CheckpointError(
@@ -177,7 +183,7 @@ def _network(stored: object, where: str, depth: int) -> TfNetwork:
     for key, part in components.items():
         if not isinstance(key, str):
             raise CheckpointError(f"{where}: a component is named {_short(key)}, which is no text")
-        inner = _network(part, f"{where}, component {key}", depth - 1)
+        inner = _network(part, f"{where}, component {key}", depth - 1, seen)
         for name, value in inner.variables.items():
             _add(variables, f"{key}/{name}", value, where)
     return TfNetwork(

@@ -18,26 +18,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evalkit.errors import UsageError
+from reference_models.layers.checks import check_side, check_whole
 
 SQRT2 = math.sqrt(2.0)
+# Channels of a stage before they are capped; no published network is near it.
+_LARGEST_BASE = 2**24
 Block = Callable[[int, Tensor], Tensor]
 
 
-# ------------------------------------------------------------------------------------------ sizes and  labels
-
-
-def log2_resolution(resolution: int, what: str) -> int:
-    """Returns R for a side of 2^R.
-
-    Raises:
-        UsageError: The side is not a power of two of at least 4.
-    """
-    if resolution < 4 or resolution & (resolution - 1):
-        raise UsageError(
-            f"{what}: img_resolution is {resolution}; networks that grow by doubling take a power of two "
-            "of 4 or more"
-        )
-    return resolution.bit_length() - 1
+# ----------------------------------------------------------------------------- sizes and labels
 
 
 def feature_maps(stage: int, *, fmap_base: int, fmap_decay: float, fmap_max: int) -> int:
@@ -45,25 +34,45 @@ def feature_maps(stage: int, *, fmap_base: int, fmap_decay: float, fmap_max: int
     return min(int(fmap_base / 2.0 ** (stage * fmap_decay)), fmap_max)
 
 
-def check_widths(
-    what: str, *, fmap_base: int, fmap_decay: float, fmap_max: int, log2: int, c_dim: int
+def check_sizes(
+    what: str,
+    *,
+    img_resolution: int,
+    img_channels: int,
+    c_dim: int,
+    fmap_base: int,
+    fmap_decay: float,
+    fmap_max: int,
 ) -> None:
-    """Refuses sizes that give a stage without channels.
+    """Refuses sizes that no growing network can have.
 
     Raises:
-        UsageError: A stage has no channel, or the number of labels is negative.
+        UsageError: A size is of another type or out of range, or leaves a stage without channels.
     """
-    last = feature_maps(log2 - 1, fmap_base=fmap_base, fmap_decay=fmap_decay, fmap_max=fmap_max)
-    if last < 1:
+    check_side(what, img_resolution)
+    check_whole(what, "img_channels", img_channels, 1)
+    check_whole(what, "c_dim", c_dim, 0)
+    check_whole(what, "fmap_base", fmap_base, 1, _LARGEST_BASE)
+    check_whole(what, "fmap_max", fmap_max, 1)
+    if isinstance(fmap_decay, bool) or not isinstance(fmap_decay, int | float) or not 0 <= fmap_decay <= 8:
+        raise UsageError(f"{what}: fmap_decay is {fmap_decay!r}; give a number from 0 to 8")
+    stage = img_resolution.bit_length() - 2
+    if feature_maps(stage, fmap_base=fmap_base, fmap_decay=fmap_decay, fmap_max=fmap_max) < 1:
         raise UsageError(
-            f"{what}: fmap_base {fmap_base}, fmap_decay {fmap_decay} and fmap_max {fmap_max} leave the "
-            "stage of "
-            f"resolution {2**log2} without channels; give a larger fmap_base"
+            f"{what}: fmap_base {fmap_base} and fmap_decay {fmap_decay} leave the block of resolution "
+            f"{img_resolution} without channels; give a larger fmap_base"
         )
-    if c_dim < 0:
-        raise UsageError(
-            f"{what}: c_dim is {c_dim}; give 0 for a network without labels, or how many there are"
-        )
+
+
+def check_flags(what: str, **flags: object) -> None:
+    """Refuses switches that are neither true nor false.
+
+    Raises:
+        UsageError: One is of another type.
+    """
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise UsageError(f"{what}: {name} is {value!r}; give True or False")
 
 
 def check_labels(c: Tensor | None, num: int, c_dim: int, what: str) -> Tensor | None:
@@ -94,7 +103,7 @@ def check_labels(c: Tensor | None, num: int, c_dim: int, what: str) -> Tensor | 
     return c
 
 
-# ------------------------------------------------------------------------------------------ normalisation,  resampling
+# -------------------------------------------------------------------- normalisation, resampling
 
 
 def pixel_norm(x: Tensor, epsilon: float = 1e-8) -> Tensor:
@@ -172,7 +181,7 @@ def resampled_conv(x: Tensor, weight: Tensor, *, resample: str, fused: bool) -> 
     return downscale(x) if resample == "down" else x
 
 
-# ------------------------------------------------------------------------------------------ equalised  layers
+# ----------------------------------------------------------------------------- equalised layers
 
 
 class EqualisedDense(nn.Module):
@@ -267,7 +276,7 @@ class EqualisedConv(nn.Module):
         return self.convolve(x) + self.bias.view(1, -1, 1, 1)
 
 
-# ------------------------------------------------------------------------------------------ fade of  levels
+# ----------------------------------------------------------------------------- fade of levels
 
 
 def split_lod(lod: float, levels: int) -> tuple[int, float]:

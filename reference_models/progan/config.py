@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evalkit.errors import UsageError
-from reference_models.layers.growing import check_widths, feature_maps, log2_resolution
+from reference_models.layers.checks import check_positive, check_whole
+from reference_models.layers.growing import check_flags, check_sizes, feature_maps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,8 +52,15 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         _check(self, "ProGAN's generator")
-        if self.z_dim is not None and self.z_dim < 1:
-            raise UsageError(f"ProGAN's generator: z_dim is {self.z_dim}; give 1 or more, or None")
+        if self.z_dim is not None:
+            check_whole("ProGAN's generator", "z_dim", self.z_dim, 1)
+        check_positive("ProGAN's generator", "pixelnorm_epsilon", self.pixelnorm_epsilon)
+        check_flags(
+            "ProGAN's generator",
+            normalize_latents=self.normalize_latents,
+            use_pixelnorm=self.use_pixelnorm,
+            use_leakyrelu=self.use_leakyrelu,
+        )
 
     @property
     def latent_size(self) -> int:
@@ -63,7 +70,7 @@ class GeneratorConfig:
     @property
     def levels(self) -> int:
         """Index of the 4x4 level."""
-        return log2_resolution(self.img_resolution, "ProGAN's generator") - 2
+        return self.img_resolution.bit_length() - 3
 
     def maps(self, stage: int) -> int:
         """Channels of a stage; the block of resolution 2^r has stage r - 1."""
@@ -93,11 +100,12 @@ class DiscriminatorConfig:
 
     def __post_init__(self) -> None:
         _check(self, "ProGAN's discriminator")
+        check_whole("ProGAN's discriminator", "mbstd_group_size", self.mbstd_group_size, 0)
 
     @property
     def levels(self) -> int:
         """Index of the 4x4 level."""
-        return log2_resolution(self.img_resolution, "ProGAN's discriminator") - 2
+        return self.img_resolution.bit_length() - 3
 
     def maps(self, stage: int) -> int:
         """Channels of a stage; the block of resolution 2^r takes stage r - 1 and gives stage r - 2."""
@@ -107,15 +115,16 @@ class DiscriminatorConfig:
 
 
 def _check(config: GeneratorConfig | DiscriminatorConfig, what: str) -> None:
-    log2 = log2_resolution(config.img_resolution, what)
-    check_widths(
+    check_sizes(
         what,
+        img_resolution=config.img_resolution,
+        img_channels=config.img_channels,
+        c_dim=config.c_dim,
         fmap_base=config.fmap_base,
         fmap_decay=config.fmap_decay,
         fmap_max=config.fmap_max,
-        log2=log2,
-        c_dim=config.c_dim,
     )
+    check_flags(what, use_wscale=config.use_wscale, fused_scale=config.fused_scale)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

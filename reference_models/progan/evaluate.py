@@ -13,17 +13,9 @@ import torch
 from torch import Tensor
 
 from evalkit.errors import UsageError
-from evalkit.imaging.quantise import to_uint8
+from reference_models.layers.batches import batch_size, in_batches
+from reference_models.layers.sampling import Int64Array, draw_latents, exact_float32, one_hot, to_rgb_bytes
 from reference_models.progan.generator import Generator
-from reference_models.sampling import (
-    Int64Array,
-    batch_size,
-    exactly,
-    in_batches,
-    latents_of,
-    one_hot,
-    to_colour,
-)
 
 
 class Model:
@@ -55,7 +47,7 @@ class Model:
 
     def latents(self, seeds: Int64Array) -> Tensor:
         """float32 ``(n, z_dim)`` of seeds ``(n,)``, on the model's device."""
-        return latents_of(seeds, self.generator.z_dim).to(self.device)
+        return draw_latents(seeds, self.generator.z_dim).to(self.device)
 
     def map(
         self,
@@ -81,7 +73,7 @@ class Model:
     def synthesise(self, w: Tensor, *, noise_seeds: Int64Array | None = None) -> Tensor:
         """Float images ``(n, c, h, w)`` in about [-1, 1] of what `map` returned; ProGAN draws no noise."""
         size = batch_size(self.resolution, self.device)
-        with torch.no_grad(), exactly():
+        with exact_float32():
             return in_batches(self.generator.synthesis, size, w)
 
     def sample(
@@ -107,5 +99,5 @@ class Model:
             self.latents(seeds), labels, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff
         )
         if not len(w):
-            return torch.empty((0, 3, self.resolution, self.resolution), dtype=torch.uint8)
-        return to_uint8(to_colour(self.synthesise(w)))
+            return torch.empty(0, 3, self.resolution, self.resolution, dtype=torch.uint8, device=self.device)
+        return to_rgb_bytes(self.synthesise(w), self.name)

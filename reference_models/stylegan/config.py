@@ -8,16 +8,20 @@ and train.py. Names of fields are this project's where all its models share them
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from evalkit.errors import UsageError
-from reference_models.layers.growing import check_widths, feature_maps, log2_resolution
+from reference_models.layers.checks import check_choice, check_positive, check_whole
+from reference_models.layers.growing import check_flags, check_sizes, feature_maps
 
 Fused = bool | Literal["auto"]
 # "auto" fuses where the larger side of the two is at least this.
 FUSED_FROM = 128
+NONLINEARITIES = ("lrelu", "relu")
+_MOST_TAPS = 255
 
 
 def _fused(setting: Fused, resolution: int) -> bool:
@@ -45,12 +49,13 @@ class MappingConfig:
     w_avg_beta: float = 0.995
 
     def __post_init__(self) -> None:
-        _check_nonlinearity(self.nonlinearity, "StyleGAN's mapping")
-        if self.num_layers < 1 or self.layer_features < 1:
-            raise UsageError(
-                f"StyleGAN's mapping: {self.num_layers} layers of width {self.layer_features}; give 1 or "
-                "more of both"
-            )
+        what = "StyleGAN's mapping"
+        check_whole(what, "num_layers", self.num_layers, 1, 1024)
+        check_whole(what, "layer_features", self.layer_features, 1)
+        check_positive(what, "lr_multiplier", self.lr_multiplier)
+        check_choice(what, "nonlinearity", self.nonlinearity, NONLINEARITIES)
+        check_flags(what, normalize_latents=self.normalize_latents)
+        check_positive(what, "w_avg_beta", self.w_avg_beta)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,15 +98,16 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         _check(self, "StyleGAN's generator")
-        if self.z_dim < 1 or self.w_dim < 1:
-            raise UsageError(
-                f"StyleGAN's generator: z_dim {self.z_dim} and w_dim {self.w_dim}; give 1 or more for both"
-            )
+        check_whole("StyleGAN's generator", "z_dim", self.z_dim, 1)
+        check_whole("StyleGAN's generator", "w_dim", self.w_dim, 1)
+        if self.truncation_cutoff is not None:
+            check_whole("StyleGAN's generator", "truncation_cutoff", self.truncation_cutoff, 0)
+        check_flags("StyleGAN's generator", use_noise=self.use_noise)
 
     @property
     def levels(self) -> int:
         """Index of the 4x4 level."""
-        return log2_resolution(self.img_resolution, "StyleGAN's generator") - 2
+        return self.img_resolution.bit_length() - 3
 
     @property
     def num_ws(self) -> int:
@@ -144,11 +150,13 @@ class DiscriminatorConfig:
 
     def __post_init__(self) -> None:
         _check(self, "StyleGAN's discriminator")
+        check_whole("StyleGAN's discriminator", "mbstd_group_size", self.mbstd_group_size, 0)
+        check_whole("StyleGAN's discriminator", "mbstd_num_features", self.mbstd_num_features, 1)
 
     @property
     def levels(self) -> int:
         """Index of the 4x4 level."""
-        return log2_resolution(self.img_resolution, "StyleGAN's discriminator") - 2
+        return self.img_resolution.bit_length() - 3
 
     def maps(self, stage: int) -> int:
         """Channels of a stage; the block of resolution 2^r takes stage r - 1 and gives stage r - 2."""
@@ -161,25 +169,31 @@ class DiscriminatorConfig:
         return _fused(self.fused_scale, resolution)
 
 
-def _check_nonlinearity(name: str, what: str) -> None:
-    if name not in ("lrelu", "relu"):
-        raise UsageError(f"{what}: nonlinearity is {name!r}; give 'lrelu' or 'relu'")
-
-
 def _check(config: GeneratorConfig | DiscriminatorConfig, what: str) -> None:
-    log2 = log2_resolution(config.img_resolution, what)
-    check_widths(
+    check_sizes(
         what,
+        img_resolution=config.img_resolution,
+        img_channels=config.img_channels,
+        c_dim=config.c_dim,
         fmap_base=config.fmap_base,
         fmap_decay=config.fmap_decay,
         fmap_max=config.fmap_max,
-        log2=log2,
-        c_dim=config.c_dim,
     )
-    _check_nonlinearity(config.nonlinearity, what)
-    if config.blur_filter is not None and len(config.blur_filter) % 2 == 0:
+    check_choice(what, "nonlinearity", config.nonlinearity, NONLINEARITIES)
+    check_flags(what, use_wscale=config.use_wscale)
+    if config.fused_scale != "auto" and not isinstance(config.fused_scale, bool):
+        raise UsageError(f"{what}: fused_scale is {config.fused_scale!r}; give True, False or 'auto'")
+    taps = config.blur_filter
+    if taps is not None and not (
+        isinstance(taps, tuple)
+        and len(taps) % 2 == 1
+        and len(taps) <= _MOST_TAPS
+        and all(isinstance(tap, int | float) and math.isfinite(tap) for tap in taps)
+        and sum(taps) != 0
+    ):
         raise UsageError(
-            f"{what}: blur_filter has {len(config.blur_filter)} taps; give an odd number, or None for no blur"
+            f"{what}: blur_filter is {taps!r}; give an odd number of taps whose sum is not 0, or None for "
+            "no blur"
         )
 
 

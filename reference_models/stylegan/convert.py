@@ -111,8 +111,9 @@ def discriminator_config_from_official(kwargs: Mapping[str, Any]) -> Discriminat
 
 
 def _taps(found: dict[str, Any]) -> dict[str, Any]:
-    if found.get("blur_filter") is not None:
-        found["blur_filter"] = tuple(float(tap) for tap in found["blur_filter"])
+    taps = found.get("blur_filter")
+    if isinstance(taps, list | tuple):
+        found["blur_filter"] = tuple(float(t) if isinstance(t, int | float | np.number) else t for t in taps)
     return found
 
 

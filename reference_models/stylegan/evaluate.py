@@ -12,16 +12,8 @@ import torch
 from torch import Tensor
 
 from evalkit.errors import UsageError
-from evalkit.imaging.quantise import to_uint8
-from reference_models.sampling import (
-    Int64Array,
-    batch_size,
-    exactly,
-    in_batches,
-    latents_of,
-    one_hot,
-    to_colour,
-)
+from reference_models.layers.batches import batch_size, in_batches
+from reference_models.layers.sampling import Int64Array, draw_latents, exact_float32, one_hot, to_rgb_bytes
 from reference_models.stylegan.generator import Generator
 
 
@@ -54,7 +46,7 @@ class Model:
 
     def latents(self, seeds: Int64Array) -> Tensor:
         """float32 ``(n, z_dim)`` of seeds ``(n,)``, on the model's device."""
-        return latents_of(seeds, self.generator.z_dim).to(self.device)
+        return draw_latents(seeds, self.generator.z_dim).to(self.device)
 
     def map(
         self,
@@ -84,7 +76,7 @@ class Model:
             )
 
         size = batch_size(self.resolution, self.device)
-        with torch.no_grad(), exactly():
+        with exact_float32():
             return in_batches(styles, size, z.to(self.device), None if c is None else c.to(self.device))
 
     def synthesise(self, w: Tensor, *, noise_seeds: Int64Array | None = None) -> Tensor:
@@ -111,7 +103,7 @@ class Model:
             out: Tensor = synthesis(w, noise=noise, lod=float(self.generator.lod))
             return out
 
-        with torch.no_grad(), exactly():
+        with exact_float32():
             return in_batches(images, batch_size(self.resolution, self.device), w, seeds)
 
     def _noise(self, seeds: Tensor) -> list[Tensor]:
@@ -148,8 +140,8 @@ class Model:
         """
         seeds = np.asarray(seeds)
         if not len(seeds):
-            return torch.empty((0, 3, self.resolution, self.resolution), dtype=torch.uint8)
+            return torch.empty(0, 3, self.resolution, self.resolution, dtype=torch.uint8, device=self.device)
         w = self.map(
             self.latents(seeds), labels, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff
         )
-        return to_uint8(to_colour(self.synthesise(w, noise_seeds=seeds)))
+        return to_rgb_bytes(self.synthesise(w, noise_seeds=seeds), self.name)
