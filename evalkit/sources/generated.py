@@ -66,8 +66,8 @@ class GeneratedSource(ImageSource):
             num: How many images.
             first_seed: Seed of image 0.
             spec: How messages and records name it.
-            identity: A digest of all that decides its images but the seeds, where there is one; stands for the
-                callable's name and file in the fingerprint.
+            identity: A digest of all that decides its images but the seeds, where there is one; stands for
+                the callable's name and file in the fingerprint.
 
         Raises:
             UsageError: The count, the seed or the declared range cannot be.
@@ -180,8 +180,8 @@ class GeneratedSource(ImageSource):
                 last = self._chunk((self._num - 1) // CHUNK)
             covers = "its name, its file" if self._identity is None else "what the model is"
             notes = [
-                f"made by a callable: the fingerprint covers {covers}, its seeds, and the pixels of the first "
-                f"and last {CHUNK}"
+                f"made by a callable: the fingerprint covers {covers}, its seeds, and the pixels of the "
+                f"first and last {CHUNK}"
             ]
             apart = _largest_difference(first, again)
             if apart is None or apart > _ROUNDING:
