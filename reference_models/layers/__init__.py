@@ -1,0 +1,1 @@
+"""Layers that more than one reference model is made of."""

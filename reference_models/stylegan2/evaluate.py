@@ -1,0 +1,50 @@
+"""StyleGAN2 as evaluations ask it: images of seeds, latents, styles.
+
+Official: NVlabs/stylegan3@c233a91, gen_images.py and metrics/. Differs: the noise is the stored one;
+`Model.synthesise` draws fresh maps of given seeds on request, as the perceptual path length needs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from evalkit.errors import UsageError
+from reference_models.layers.sampling import Int64Array, StyleModel, exact_float32
+from reference_models.stylegan2.generator import Generator
+
+
+class Model(StyleModel):
+    """A StyleGAN2 generator behind the capabilities Samples, HasLatents and Conditional."""
+
+    generator: Generator
+
+    def __init__(self, generator: Generator, *, name: str) -> None:
+        """Takes the network, which stays where it is."""
+        super().__init__(generator, name=name)
+
+    def synthesise(self, w: Tensor, *, noise_seeds: Int64Array | None = None) -> Tensor:
+        """Images of styles.
+
+        Args:
+            w: ``(n, num_ws, w_dim)``.
+            noise_seeds: ``(n,)``: fresh noise maps of these seeds instead of the stored ones. Equal seeds are
+                equal maps, on every device.
+
+        Returns:
+            float32 ``(n, c, h, w)`` in about [-1, 1].
+
+        Raises:
+            UsageError: Another shape, or not one seed a sample.
+        """
+        if noise_seeds is not None and len(noise_seeds) != len(w):
+            raise UsageError(
+                f"{self.name}: {len(noise_seeds)} noise seeds were given for {len(w)} samples; give one each"
+            )
+        with exact_float32():
+            if noise_seeds is None:
+                img: Tensor = self.generator.synthesis(w.to(self.device))
+            else:
+                sources = [torch.Generator("cpu").manual_seed(int(seed)) for seed in noise_seeds]
+                img = self.generator.synthesis(w.to(self.device), noise_mode="random", generator=sources)
+        return img
