@@ -50,7 +50,7 @@ def draw_latents(seeds: Int64Array, z_dim: int) -> Tensor:
         )
     if seeds.size and not (0 <= seeds.min() and seeds.max() < _SEEDS):
         raise UsageError(f"seeds go from 0 to {_SEEDS - 1}; given are {seeds.min()} to {seeds.max()}")
-    rows = [np.random.RandomState(int(seed)).randn(z_dim) for seed in seeds]  # noqa: NPY002 - the official draw
+    rows = [np.random.RandomState(int(seed)).randn(z_dim) for seed in seeds]
     return torch.from_numpy(np.array(rows, np.float32).reshape(len(seeds), z_dim))
 
 
@@ -85,7 +85,8 @@ def one_hot(labels: Int64Array | None, num: int, num_classes: int, name: str) ->
         raise UsageError(f"{name} was given labels of type {labels.dtype}; {accepted}")
     if num and not (0 <= labels.min() and labels.max() < num_classes):
         raise UsageError(
-            f"{name} has {num_classes} classes and was given labels {labels.min()} to {labels.max()}; {accepted}"
+            f"{name} has {num_classes} classes and was given labels {labels.min()} to {labels.max()}; "
+            f"{accepted}"
         )
     return functional.one_hot(torch.from_numpy(labels.astype(np.int64)), num_classes).float()
 
@@ -154,7 +155,7 @@ class StyleModel(ABC):
         Raises:
             UsageError: A seed is out of range.
         """
-        return latents_of(seeds, self.generator.z_dim).to(self.device)
+        return draw_latents(seeds, self.generator.z_dim).to(self.device)
 
     def map(
         self,

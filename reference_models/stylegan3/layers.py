@@ -40,7 +40,7 @@ class SynthesisInput(nn.Module):
         self.plan = plan
         g = torch.randn(plan.channels, 2)
         squared = g.square().sum(dim=1, keepdim=True)
-        # exp(-r^2 / 2) of a normal pair is uniform in (0, 1): as the squared radius, it fills the disc evenly.
+        # exp(-r^2 / 2) of a normal pair is uniform in (0, 1): as a squared radius, it fills the disc evenly.
         freqs = g * (squared.rsqrt() * torch.exp(-squared / 4) * plan.bandwidth)
         self.weight = nn.Parameter(torch.randn(plan.channels, plan.channels))
         self.affine = FullyConnected(w_dim, 4, weight_init=0.0, bias_init=(1.0, 0.0, 0.0, 0.0))
@@ -76,7 +76,7 @@ class SynthesisInput(nn.Module):
             + phases[:, None, None, :]
         )
         waves = torch.sin(turns * (2 * math.pi)) * amplitudes[:, None, None, :]  # (n, height, width, c)
-        mixed = waves @ (self.weight / math.sqrt(self.plan.channels)).t()
+        mixed: Tensor = waves @ (self.weight / math.sqrt(self.plan.channels)).t()
         return mixed.permute(0, 3, 1, 2)
 
     def _frame(self, w: Tensor, transform: Tensor) -> Tensor:
