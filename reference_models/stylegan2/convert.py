@@ -16,6 +16,8 @@ from reference_models.convert.arguments import Arguments
 from reference_models.convert.state import checked_state, shapes_of
 from reference_models.layers.mapping import MappingConfig
 from reference_models.stylegan2.config import DiscriminatorConfig, GeneratorConfig
+from reference_models.stylegan2.convert_tf import config_from_tf as config_from_tf
+from reference_models.stylegan2.convert_tf import from_tf as from_tf
 from reference_models.stylegan2.discriminator import Discriminator
 from reference_models.stylegan2.generator import Generator
 

@@ -288,9 +288,9 @@ def test_the_image_of_a_seed_depends_on_that_seed_alone():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({}, "progan:test is conditional on 3 classes; give labels from 0 to 2"),
-        ({"labels": np.array([0, 3])}, "3 classes and was given label 3; give whole numbers from 0 to 2"),
-        ({"labels": np.array([0])}, r"labels of shape \(1,\); give one a sample"),
+        ({}, "progan:test is conditional on 3 classes.* give labels"),
+        ({"labels": np.array([0, 3])}, "has 3 classes and was given label.* 3; give"),
+        ({"labels": np.array([0])}, r"labels of shape \(1,\)"),
         (
             {"labels": np.array([0, 1]), "truncation_psi": 0.7},
             "truncation psi 0.7; ProGAN has no average latent",
