@@ -11,6 +11,10 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 def plain(value: object) -> object:
@@ -46,3 +50,15 @@ def canonical_json(value: object) -> str:
 def digest(value: object) -> str:
     """The sha256 of `canonical_json`, as 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def arrays_sha256(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """Digest of named arrays: names, shapes and float32 values, ordered by name, whatever file held them."""
+    import numpy as np
+
+    total = hashlib.sha256(b"evalkit-tensors-1")
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name], dtype=np.float32)
+        total.update(f"{name}|{value.shape}|".encode())
+        total.update(value.data)
+    return total.hexdigest()

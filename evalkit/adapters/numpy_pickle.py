@@ -1,14 +1,5 @@
 """Numeric arrays, scalars and types as NumPy pickles them, rebuilt without NumPy's own unpickling.
 
-NumPy writes an array as a call of ``_reconstruct`` and a state ``(1, shape, dtype, is_fortran, bytes)``, or under
-protocol 5 as one call of ``_frombuffer``; a scalar as a call of ``scalar``; a type as a call of ``numpy.dtype`` and a
-state that gives the byte order. Before version 2 the module was ``numpy.core``, then ``numpy._core``. Protocols 2
-and 3 spell bytes as text through ``_codecs.encode``.
-
-Kinds f, i, u and b of at most 8 bytes are built. All else (objects, text, structures, subarrays) is refused: an
-array of objects would be a door back into pickle. Arrays come in this machine's byte order, and own their memory.
-"""
-
 from __future__ import annotations
 
 import math
@@ -87,7 +78,8 @@ def _dtype(name: object, align: object = False, copy: object = False) -> _Type:
     if not isinstance(name, str) or not _KIND.fullmatch(name):
         shown = clip(name) if isinstance(name, str) else type(name).__name__
         raise CheckpointError(
-            f"an array is of type {shown}, and only numbers of at most 8 bytes are read (f, i, u and b); arrays of "
+            f"an array is of type {shown}, and only numbers of at most 8 bytes are read (f, i, u and b); "
+            "arrays of "
             "Python objects are never loaded"
         )
     return _Type(np.dtype(name))
@@ -120,10 +112,11 @@ def _array(data: object, dtype: object, shape: object, order: str) -> Array:
     given = dtype.dtype
     if math.prod(shape) * given.itemsize != len(data):
         raise CheckpointError(
-            f"an array has {len(data):,} bytes of data, which do not fill its shape; the file is damaged or made by hand"
+            f"an array has {len(data):,} bytes of data, which do not fill its shape; the file is damaged or "
+            "made by hand"
         )
+    flat: Array = np.frombuffer(data, np.uint8 if given.kind == "b" else given)
+    ordered: Array = flat.reshape(shape[::-1]).T if order == "F" else flat.reshape(shape)
     if given.kind == "b":  # a byte that is neither 0 nor 1 is no bool to NumPy's arithmetic
-        flat: Array = np.frombuffer(data, np.uint8) != 0
-    else:
-        flat = np.frombuffer(data, given)
-    return np.array(flat.reshape(shape, order=order), given.newbyteorder("="), order="C")
+        return np.ascontiguousarray(ordered != 0).reshape(shape)
+    return ordered.astype(given.newbyteorder("="), order="C")

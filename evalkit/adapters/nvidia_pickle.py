@@ -1,14 +1,14 @@
-"""Network files of StyleGAN2-ADA and StyleGAN3 (PyTorch), read without running the source code that they carry.
+"""Network files of StyleGAN2-ADA and StyleGAN3 (PyTorch), read without running the code they carry.
 
-Official: NVlabs/stylegan2-ada-pytorch@d72cc7d and NVlabs/stylegan3@c233a91, torch_utils/persistence.py, dnnlib,
-legacy.py. A file is a pickle of a dict with the networks ``G``, ``D`` and ``G_ema`` (the average of G, from which
-to sample). Every module in it is a call of ``_reconstruct_persistent_obj`` with the text of a Python module, the
-name of a class in it, and the module's attributes. The official reader executes the text. This one keeps it as
+Official: NVlabs/stylegan2-ada-pytorch@d72cc7d and NVlabs/stylegan3@c233a91, torch_utils/persistence.py,
+dnnlib, legacy.py. A file is a pickle of a dict with the networks ``G``, ``D`` and ``G_ema`` (the average of
+G, from which to sample). Every module in it is a call of ``_reconstruct_persistent_obj`` with the text of a
+Python module, the name of a class in it, and the module's attributes. The official reader executes the text.
+This one keeps it as
 text, and collects what a state dict would hold: parameters and persistent buffers, by dotted name.
-
-Storages are bytes in torch's first format: five small pickles (magic number, version, system, a persistent id that
-gives type and length, keys), the length again, and the numbers, little-endian. They are parsed here; torch is not
-imported. Views into storages are checked against their bounds and copied.
+ Storages are bytes in torch's first format: five small pickles (magic number, version, system, a persistent
+id that gives type and length, keys), the length again, and the numbers, little-endian. They are parsed here;
+torch is not imported. Views into storages are checked against their bounds and copied.
 
 Every number keeps its stored type; whether weights are finite is for the loader to ask.
 """
@@ -89,14 +89,19 @@ class _Module:
 
     def __init__(self, meta: object) -> None:
         if not isinstance(meta, dict):
-            raise CheckpointError(f"a network object is described by a {type(meta).__name__}; {_MADE_BY_HAND}")
-        if missing := [key for key in ("type", "version", "module_src", "class_name", "state") if key not in meta]:
+            raise CheckpointError(
+                f"a network object is described by a {type(meta).__name__}; {_MADE_BY_HAND}"
+            )
+        if missing := [
+            key for key in ("type", "version", "module_src", "class_name", "state") if key not in meta
+        ]:
             raise CheckpointError(f"a network object lacks its {', '.join(missing)}; {_MADE_BY_HAND}")
         version = meta["version"]
         if type(version) is not int or version != _PERSISTENCE_VERSION or meta["type"] != "class":
             shown = version if type(version) is int and abs(version) < 1000 else type(version).__name__
             raise CheckpointError(
-                f"a network object is of format version {shown}; version {_PERSISTENCE_VERSION}, which StyleGAN2-ADA "
+                f"a network object is of format version {shown}; version {_PERSISTENCE_VERSION}, which "
+                "StyleGAN2-ADA "
                 "and StyleGAN3 write, is the one that is read"
             )
         self.source, self.class_name, self.state = meta["module_src"], meta["class_name"], meta["state"]
@@ -143,7 +148,9 @@ def read_nvidia_pickle(path: str | Path) -> NvidiaPickle:
         with Path(path).open("rb") as file:
             loaded = RestrictedUnpickler(file, allowed_globals(what), what=what).load()
     except OSError as error:
-        raise CheckpointError(f"{what} cannot be read: {error.strerror or error}; check its permissions") from None
+        raise CheckpointError(
+            f"{what} cannot be read: {error.strerror or error}; check its permissions"
+        ) from None
     if not isinstance(loaded, dict) or not isinstance(loaded.get("G_ema"), _Module):
         inside = f"a dict without network G_ema ({len(loaded)} entries)" if isinstance(loaded, dict) else (
             f"a {type(loaded).__name__}"
@@ -160,7 +167,7 @@ def read_nvidia_pickle(path: str | Path) -> NvidiaPickle:
     )
 
 
-# --- what the file may call ---------------------------------------------------------------------------------------
+# --- what the file may call ---------------------------------------------------------------------------------
 
 
 def _empty_dict() -> dict[Any, Any]:
@@ -197,8 +204,8 @@ def _tensor(
     last = int(offset) + sum((side - 1) * step for side, step in zip(size, stride, strict=True))  # type: ignore[call-overload]
     if count > len(numbers) or (count and last >= len(numbers)):
         raise CheckpointError(
-            f"a tensor reaches beyond its storage ({count:,} elements up to position {last:,}, of {len(numbers):,}); "
-            + _MADE_BY_HAND
+            f"a tensor reaches beyond its storage ({count:,} elements up to position {last:,}, of "
+            f"{len(numbers):,}); " + _MADE_BY_HAND
         )
     # An axis of one element may have any stride; it is never stepped along.
     steps = tuple(step * numbers.itemsize if side > 1 else 0 for side, step in zip(size, stride, strict=True))
@@ -235,7 +242,12 @@ def _never(*arguments: object) -> object:
 
 def _storage_id(given: object) -> tuple[str, str, int]:
     # ("storage", class, key, location, number of elements, and None where it is no view of another one)
-    if not isinstance(given, tuple) or len(given) not in (5, 6) or given[0] != "storage" or given[5:] not in ((), (None,)):
+    if (
+        not isinstance(given, tuple)
+        or len(given) not in (5, 6)
+        or given[0] != "storage"
+        or given[5:] not in ((), (None,))
+    ):
         raise CheckpointError(f"a storage has an odd description; {_MADE_BY_HAND}")
     kind, key, count = given[1], given[2], given[4]
     if not isinstance(kind, Global) or type(key) is not str or not is_count(count):
@@ -248,22 +260,26 @@ def _numbers(file: BinaryIO, kind: str, count: int, what: str) -> _Storage:
     dtype = np.dtype(STORAGES[kind])
     if len(header) != 8 or struct.unpack("<q", header)[0] != count or len(data) != count * dtype.itemsize:
         raise CheckpointError(
-            f"{what} holds {len(data):,} bytes where {count:,} numbers of {dtype.itemsize} bytes are announced; "
-            + _MADE_BY_HAND
+            f"{what} holds {len(data):,} bytes where {count:,} numbers of {dtype.itemsize} bytes are "
+            "announced; " + _MADE_BY_HAND
         )
     return _Storage(np.frombuffer(data, dtype), kind == "BoolStorage")
 
 
-# --- what the networks hold ---------------------------------------------------------------------------------------
+# --- what the networks hold ---------------------------------------------------------------------------------
 
 
 def _network(module: object, where: str) -> StoredNetwork:
     if not isinstance(module, _Module):
-        raise CheckpointError(f"{where}: a {type(module).__name__} where a network is expected; {_MADE_BY_HAND}")
+        raise CheckpointError(
+            f"{where}: a {type(module).__name__} where a network is expected; {_MADE_BY_HAND}"
+        )
     tensors: dict[str, Array] = {}
     parameters: list[str] = []
     _collect(module, "", where, tensors, parameters, set(), _MAX_DEPTH)
-    arguments = _plain(module.state.get("_init_args", ()), f"{where}, arguments", _MAX_DEPTH, [_MAX_ARGUMENTS])
+    arguments = _plain(
+        module.state.get("_init_args", ()), f"{where}, arguments", _MAX_DEPTH, [_MAX_ARGUMENTS]
+    )
     if not isinstance(arguments, tuple):
         raise CheckpointError(f"{where}: its arguments are no tuple; {_MADE_BY_HAND}")
     return StoredNetwork(
@@ -309,7 +325,9 @@ def _collect(
                 continue
             full = prefix + name
             if not isinstance(value, np.ndarray) or full in tensors:
-                raise CheckpointError(f"{where}: {clip(full)} is no tensor, or is there twice; {_MADE_BY_HAND}")
+                raise CheckpointError(
+                    f"{where}: {clip(full)} is no tensor, or is there twice; {_MADE_BY_HAND}"
+                )
             tensors[full] = value
             if is_parameter:
                 parameters.append(full)
@@ -354,4 +372,6 @@ def _plain(value: object, where: str, depth: int, left: list[int]) -> Any:  # no
         return type(value)(_plain(item, where, depth - 1, left) for item in value)
     if isinstance(value, dict):
         return {str(key): _plain(item, where, depth - 1, left) for key, item in value.items()}
-    raise CheckpointError(f"{where}: a {type(value).__name__}, where numbers and text are expected; {_MADE_BY_HAND}")
+    raise CheckpointError(
+        f"{where}: a {type(value).__name__}, where numbers and text are expected; {_MADE_BY_HAND}"
+    )

@@ -1,21 +1,15 @@
 """A pickle machine that can build plain containers and numeric arrays, and nothing else.
 
-Python's own unpickler calls what a file names. Even with ``find_class`` overridden it sets attributes of whatever
-stands on its stack, allocates what a file declares (a memo index of 2^31, a string of 2^40 bytes), and hashes
-deeply nested tuples until the C stack ends. So this one is written from the documentation of the format (PEP 307,
-3154 and 574; the opcode table of the standard library's ``pickletools``) and knows only what data need:
-
 - Protocols 2 to 5, without text opcodes, extension registry, keyword construction and out-of-band buffers.
-- A global is a passive name. It is looked up, module and name exactly, in a table of functions that the caller
-  gives; only a call through that table does anything.
+- A global is a passive name. It is looked up, module and name exactly, in a table of functions that the
+  caller gives; only a call through that table does anything.
 - ``BUILD`` reaches only `Passive` objects, and instances of classes that stand in the table and define
   ``__setstate__``.
 - Keys of dicts and members of sets are text, None or small integers, whose hashes cost nothing.
-- Declared sizes are compared with what is left of the file before anything is read. The number of operations and
-  the bytes that calls produce are bounded, so that a small file cannot become a large one.
-
-Whatever is wrong with a file ends in `CheckpointError`. The stream is left after the STOP opcode, so that pickles
-that follow each other can be read in turn.
+- Declared sizes are compared with what is left of the file before anything is read. The number of operations
+  and the bytes that calls produce are bounded, so that a small file cannot become a large one.
+ Whatever is wrong with a file ends in `CheckpointError`. The stream is left after the STOP opcode, so that
+pickles that follow each other can be read in turn.
 """
 
 from __future__ import annotations
@@ -29,7 +23,8 @@ from evalkit.errors import CheckpointError
 
 Allowed = Mapping[tuple[str, str], Callable[..., Any]]
 
-# Genuine network files use some ten thousand operations; an empty set, the largest thing that one operation makes,
+# Genuine network files use some ten thousand operations; an empty set, the largest thing that one operation
+# makes,
 # is 216 bytes.
 MAX_OPERATIONS = 2_000_000
 # The longest integer of a genuine file has 10 bytes.
@@ -45,8 +40,8 @@ class RestrictedUnpickler:
 
     Args:
         file: Where the pickle begins.
-        allowed: What a file may call, by module and name. A function gets the arguments of the file and should
-            check them; what Python raises for unfit arguments becomes a `CheckpointError`.
+        allowed: What a file may call, by module and name. A function gets the arguments of the file and
+            should check them; what Python raises for unfit arguments becomes a `CheckpointError`.
         what: How messages name the file.
         persistent: Takes a persistent id, and returns the object; they are refused where it is None.
         max_operations: How many operations one pickle may have.
@@ -94,13 +89,15 @@ class RestrictedUnpickler:
             operations += 1
             if operations > self._max_operations:
                 raise self._bad(
-                    f"has more than {self._max_operations:,} pickle operations, far more than a model needs; it was "
+                    f"has more than {self._max_operations:,} pickle operations, far more than a model needs; "
+                    "it was "
                     "made to exhaust this machine"
                 )
             handler = _HANDLERS.get(code)
             if handler is None:
                 raise self._bad(
-                    f"uses pickle opcode {code:#04x}, which files of numbers do not need or have no more; it is "
+                    f"uses pickle opcode {code:#04x}, which files of numbers do not need or have no more; it "
+                    "is "
                     "damaged, of another kind, or hostile"
                 )
             handler(self)
@@ -119,7 +116,8 @@ class RestrictedUnpickler:
     def _read(self, size: int) -> bytes:
         if size > self._left:
             raise self._bad(
-                f"ends too early: {size:,} more bytes are announced and {self._left:,} are there; the file is cut "
+                f"ends too early: {size:,} more bytes are announced and {self._left:,} are there; the file "
+                "is cut "
                 "short or damaged: get it again"
             )
         data = self._file.read(size)
@@ -219,7 +217,8 @@ class RestrictedUnpickler:
         for item in items:
             if not is_key(item):
                 raise self._bad(
-                    f"has a {type(item).__name__} as a key, and keys are text or small integers; it was made by hand"
+                    f"has a {type(item).__name__} as a key, and keys are text or small integers; it was made "
+                    "by hand"
                 )
             yield item
 
@@ -244,7 +243,8 @@ class RestrictedUnpickler:
         found = Global(module, name)
         if (module, name) not in self._allowed:
             raise self._bad(
-                f"names the global {found}, which has no place in such a file and is never called; nothing of the "
+                f"names the global {found}, which has no place in such a file and is never called; nothing "
+                "of the "
                 "file was run. Do not open it with other tools; get the model from its authors"
             )
         return found
@@ -258,7 +258,9 @@ class RestrictedUnpickler:
     def _reduce(self) -> None:
         arguments, function = self._pop(), self._pop()
         if not isinstance(function, Global) or not isinstance(arguments, tuple):
-            raise self._bad("calls something that is no global; it is damaged or hostile, and nothing was run")
+            raise self._bad(
+                "calls something that is no global; it is damaged or hostile, and nothing was run"
+            )
         self._push(self._charged(self._call(function, arguments)))
 
     def _call(self, function: Global, arguments: tuple[Any, ...]) -> object:
@@ -300,12 +302,16 @@ class RestrictedUnpickler:
     def _persistent_id(self) -> None:
         given = self._pop()
         if self._persistent is None:
-            raise self._bad("refers to objects outside of it, which files of this kind never do; it was made by hand")
+            raise self._bad(
+                "refers to objects outside of it, which files of this kind never do; it was made by hand"
+            )
         function = self._persistent
         self._push(self._checked("a persistent id", lambda: function(given)))
 
 
-def _sized(size: int, make: Callable[[RestrictedUnpickler, bytes], object]) -> Callable[[RestrictedUnpickler], None]:
+def _sized(
+    size: int, make: Callable[[RestrictedUnpickler, bytes], object]
+) -> Callable[[RestrictedUnpickler], None]:
     # A length of `size` bytes, then so many bytes of data.
     return lambda machine: machine._push(make(machine, machine._read(machine._number(size))))
 
@@ -323,12 +329,12 @@ def _latin1(machine: RestrictedUnpickler, data: bytes) -> str:
 
 
 _STOP = ord(".")
-_HANDLERS: Mapping[int, Callable[[RestrictedUnpickler], None]] = {
-    0x80: lambda m: m._read(1) and None,  # PROTO
-    0x95: lambda m: m._read(8) and None,  # FRAME: only a hint
+_HANDLERS: Mapping[int, Callable[[RestrictedUnpickler], object]] = {
+    0x80: lambda m: m._read(1),  # PROTO
+    0x95: lambda m: m._read(8),  # FRAME: only a hint
     ord("("): RestrictedUnpickler._mark,
     ord("0"): RestrictedUnpickler._pop_or_mark,
-    ord("1"): lambda m: m._since_mark() and None,  # POP_MARK
+    ord("1"): lambda m: m._since_mark(),  # POP_MARK
     ord("2"): lambda m: m._push(m._top()),  # DUP
     ord("N"): lambda m: m._push(None),
     0x88: lambda m: m._push(True),

@@ -1,15 +1,8 @@
 """The reader for pickles that may hold data alone, and a survey of what a pickle would call.
 
-`RestrictedUnpickler` builds containers, text, numbers and what its table allows (see
-`evalkit.adapters.pickle_machine` for how); `numpy_globals` is the part of a table that numeric arrays need.
-`survey` goes through any pickle with stand-ins in the place of every object, so that its globals can be listed
-before anyone decides to trust it. Neither imports anything that a file names.
-"""
-
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -18,7 +11,16 @@ from evalkit.adapters.passive import Global, Inert, Passive, clip
 from evalkit.adapters.pickle_machine import MAX_OPERATIONS, RestrictedUnpickler
 from evalkit.errors import CheckpointError
 
-__all__ = ["MAX_OPERATIONS", "Global", "Passive", "RestrictedUnpickler", "Survey", "clip", "numpy_globals", "survey"]
+__all__ = [
+    "MAX_OPERATIONS",
+    "Global",
+    "Passive",
+    "RestrictedUnpickler",
+    "Survey",
+    "clip",
+    "numpy_globals",
+    "survey",
+]
 
 # Torch keeps every storage as bytes with five more pickles inside.
 _NESTED = ("torch.storage", "_load_from_bytes")
@@ -81,8 +83,3 @@ def survey(file: BinaryIO, *, what: str, pickles: int = 1) -> Survey:
     except CheckpointError as error:
         problem = str(error)
     return Survey(tuple(sorted(found)), done, problem)
-
-
-def is_within(found: Survey, allowed: Mapping[tuple[str, str], Any]) -> bool:
-    """Whether a table names all that a survey found."""
-    return set(found.globals) <= {str(Global(*key)) for key in allowed}

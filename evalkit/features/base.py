@@ -8,7 +8,6 @@ alone: batches are cut and padded to one fixed shape before they reach the netwo
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from evalkit.digest import arrays_sha256
 from evalkit.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -216,9 +216,4 @@ def _runs(shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, int]]:
 
 def tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
     """Digest of named tensors: names, shapes and float32 values, ordered by name, whatever file held them."""
-    total = hashlib.sha256(b"evalkit-tensors-1")
-    for name in sorted(tensors):
-        value = np.ascontiguousarray(tensors[name].detach().cpu().float().numpy())
-        total.update(f"{name}|{value.shape}|".encode())
-        total.update(value.data)
-    return total.hexdigest()
+    return arrays_sha256({name: value.detach().cpu().float().numpy() for name, value in tensors.items()})

@@ -26,7 +26,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,16 @@ _FAR_OUTSIDE = 10.0
 _BELOW_UNIT = 0.05
 # Kernels of a GPU may sum in another order at every call, which moves a rounded level by one.
 _ROUNDING = 2
+
+
+class RangeWording(NamedTuple):
+    """How messages speak of the range of a generator's floats: how [0, 1] is declared, and that it was."""
+
+    how: str
+    declares: str
+
+
+_WORDING = RangeWording('set evalkit_range = "unit" on the callable', "declares evalkit_range = 'unit'")
 
 
 class GeneratedSource(ImageSource):
@@ -155,23 +165,7 @@ class GeneratedSource(ImageSource):
 
     def _rounded(self, images: npt.NDArray[Any], where: str) -> npt.NDArray[np.uint8]:
         self._gives_floats = True
-        low, high = ("-1", "1") if self._range == "signed" else ("0", "1")
-        largest = float(np.nanmax(np.abs(images), initial=0.0))
-        if largest > _FAR_OUTSIDE and np.isfinite(largest):
-            raise SourceError(
-                f"{where} returned floats up to {largest:.6g}; expected are floats in [{low}, {high}]: "
-                'return uint8 for grey levels, or set evalkit_range = "unit" on the callable for [0, 1] (the '
-                'default is "signed" for [-1, 1])'
-            )
-        if self._range == "unit" and np.count_nonzero(images < -0.25) > _BELOW_UNIT * images.size:
-            raise SourceError(
-                f"{where} declares evalkit_range = 'unit', floats in [0, 1], and returned many negative "
-                f"ones, down to {float(images.min()):.6g}; declare 'signed' if its images are in [-1, 1]"
-            )
-        try:
-            return to_uint8(images, self._range)
-        except SourceError as error:
-            raise SourceError(f"{where}: {error}") from error
+        return round_floats(images, self._range, where, _WORDING)
 
     def _probe(self) -> tuple[str, tuple[str, ...]]:
         if self._probed is None:
@@ -215,6 +209,39 @@ class GeneratedSource(ImageSource):
                 total.update(array_digest(image))
             self._probed = (total.hexdigest(), tuple(notes))
         return self._probed
+
+
+def round_floats(
+    images: npt.NDArray[Any], value_range: str, where: str, wording: RangeWording
+) -> npt.NDArray[np.uint8]:
+    """Rounds a generator's floats by the one rule, after asking whether they can be in the declared range.
+
+    Args:
+        images: Floats of any shape.
+        value_range: ``signed`` or ``unit``.
+        where: How messages name what made them.
+        wording: How a range is declared there.
+
+    Raises:
+        SourceError: The floats are in no such range, or not finite.
+    """
+    low, high = ("-1", "1") if value_range == "signed" else ("0", "1")
+    largest = float(np.nanmax(np.abs(images), initial=0.0))
+    if largest > _FAR_OUTSIDE and np.isfinite(largest):
+        raise SourceError(
+            f"{where} returned floats up to {largest:.6g}; expected are floats in [{low}, {high}]: "
+            f"return uint8 for grey levels, or {wording.how} for [0, 1] (the "
+            'default is "signed" for [-1, 1])'
+        )
+    if value_range == "unit" and np.count_nonzero(images < -0.25) > _BELOW_UNIT * images.size:
+        raise SourceError(
+            f"{where} {wording.declares}, floats in [0, 1], and returned many negative "
+            f"ones, down to {float(images.min()):.6g}; declare 'signed' if its images are in [-1, 1]"
+        )
+    try:
+        return to_uint8(images, value_range)
+    except SourceError as error:
+        raise SourceError(f"{where}: {error}") from error
 
 
 def load_callable(module_name: str, name: str) -> Generator:

@@ -1,9 +1,4 @@
-"""Conversion of named tensors by table: total in both directions, so that no parameter is dropped without a word.
-
-A `Rule` pairs two spellings of a name, with fields such as ``{r}`` that stand for the same text on both sides, and
-says how the axes move. Every name must fit exactly one rule, and every shape must come out as the other side wants
-it; what does not is listed in full, not one at a time.
-"""
+"""Conversion of named tensors by table: total both ways, so that none is dropped without a word.
 
 from __future__ import annotations
 
@@ -51,7 +46,8 @@ def check_total(given: Shapes, wanted: Shapes, model: str) -> None:
         if items
     ]
     raise CheckpointError(
-        f"the tensors do not fit {model}; {'; '.join(parts)}. Give the checkpoint of this model and configuration "
+        f"the tensors do not fit {model}; {'; '.join(parts)}. Give the checkpoint of this model and "
+        "configuration "
         "(`evalkit checkpoint inspect FILE` shows which it is)"
     )
 
@@ -79,7 +75,9 @@ class Rule:
 
     def __post_init__(self) -> None:
         if sorted(_FIELD.findall(self.theirs)) != sorted(_FIELD.findall(self.ours)):
-            raise ValueError(f"{self.theirs} and {self.ours} have other fields, so one does not tell the other")
+            raise ValueError(
+                f"{self.theirs} and {self.ours} have other fields, so one does not tell the other"
+            )
         if self.permute is not None and sorted(self.permute) != list(range(len(self.permute))):
             raise ValueError(f"{self.permute} is no order of axes")
 
@@ -124,7 +122,9 @@ def _converted(
     made: dict[str, Array] = {}
     unknown, twice, odd = [], [], []
     for name, array in tensors.items():
-        fits = [(match, target, move) for pattern, target, move in table if (match := pattern.fullmatch(name))]
+        fits = [
+            (match, target, move) for pattern, target, move in table if (match := pattern.fullmatch(name))
+        ]
         if not fits:
             unknown.append(f"{name} {shown(array.shape)}")
             continue
@@ -148,7 +148,8 @@ def _converted(
     ]
     if problems:
         raise CheckpointError(
-            f"the file cannot be converted for {model}; {'; '.join(problems)}. It belongs to another model or to "
+            f"the file cannot be converted for {model}; {'; '.join(problems)}. It belongs to another model "
+            "or to "
             "changed code (`evalkit checkpoint inspect FILE` shows what it holds)"
         )
     return made

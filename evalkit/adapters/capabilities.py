@@ -1,0 +1,121 @@
+"""What a metric may ask of a model. Models fit by shape; none of them imports this.
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from evalkit.errors import UsageError, lookup
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Int64Array = npt.NDArray[np.int64]
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """Draws images from seeds."""
+
+    name: str
+    resolution: int
+    num_classes: int
+
+    def sample(self, seeds: Int64Array, labels: Int64Array | None = None) -> Tensor:
+        """Images of seeds: uint8 ``(n, 3, h, w)``."""
+        ...
+
+
+@runtime_checkable
+class HasLatents(Protocol):
+    """Has latents that can be drawn, mapped, truncated and turned into images."""
+
+    def latents(self, seeds: Int64Array) -> Tensor:
+        """Latents z of seeds: float32 ``(n, z_dim)``."""
+        ...
+
+    def map(
+        self,
+        z: Tensor,
+        labels: Int64Array | None = None,
+        *,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Tensor:
+        """Styles w of z."""
+        ...
+
+    def synthesise(self, w: Tensor, *, noise_seeds: Int64Array | None = None) -> Tensor:
+        """Images of w: float ``(n, c, h, w)``."""
+        ...
+
+
+@runtime_checkable
+class Transformable(Protocol):
+    """Makes the image of w under a transform of its input."""
+
+    resolution: int
+
+    def synthesise(
+        self, w: Tensor, *, noise_seeds: Int64Array | None = None, transform: Tensor | None = None
+    ) -> Tensor:
+        """Images of w; ``transform`` is the inverse transform of the picture, float ``(3, 3)``."""
+        ...
+
+
+@runtime_checkable
+class Conditional(Protocol):
+    """Draws images by label."""
+
+    num_classes: int
+
+
+def _takes_transform(model: Any) -> bool:  # noqa: ANN401 - any model
+    # A protocol knows names of methods, not their parameters.
+    try:
+        return "transform" in inspect.signature(model.synthesise).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+_CHECKS: Mapping[str, Callable[[Any], bool]] = {
+    "Samples": lambda model: isinstance(model, Samples),
+    "HasLatents": lambda model: isinstance(model, HasLatents),
+    "Transformable": lambda model: isinstance(model, Transformable) and _takes_transform(model),
+    "Conditional": lambda model: isinstance(model, Conditional) and model.num_classes > 0,
+}
+_PHRASES: Mapping[str, str] = {
+    "Samples": "that draws images from seeds",
+    "HasLatents": "whose latents can be mapped and synthesised",
+    "Transformable": "whose input can be transformed",
+    "Conditional": "whose images are drawn by label",
+}
+
+
+def offers(model: object) -> tuple[str, ...]:
+    """Names of the capabilities that a model has."""
+    return tuple(name for name, has in _CHECKS.items() if has(model))
+
+
+def need(model: object, capability: str, metric: str) -> None:
+    """Checks that a model can be asked what a metric asks.
+
+    Args:
+        model: Any object.
+        capability: ``Samples``, ``HasLatents``, ``Transformable`` or ``Conditional``.
+        metric: How the message names the metric.
+
+    Raises:
+        UsageError: The model has no such capability. The message says what it has.
+    """
+    phrase = lookup(capability, _PHRASES, "capability")
+    if capability not in (there := offers(model)):
+        name = getattr(model, "name", type(model).__name__)
+        raise UsageError(
+            f"{metric} needs a model {phrase}; {name} offers: "
+            f"{', '.join(there) or 'nothing that evalkit knows'}"
+        )

@@ -1,0 +1,253 @@
+"""Models from outside: a factory in Python, TorchScript, a torch.export program, an ONNX graph.
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evalkit.adapters.external_readers import (
+    Loaded,
+    attribute,
+    make,
+    read_exported,
+    read_onnx,
+    read_torchscript,
+)
+from evalkit.errors import CheckpointError, UsageError, nearest
+from evalkit.imaging.quantise import RANGES
+from evalkit.sources.generated import RangeWording, round_floats
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Int64Array = npt.NDArray[np.int64]
+MICRO_BATCH = 8
+MAX_SEED = 2**32 - 1
+SUFFIXES = (".pt", ".pth", ".pt2", ".onnx")
+_FACTORY = re.compile(r"(?P<place>.+?):(?P<name>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)")
+_WORDING = RangeWording("give --range unit", "was given with --range unit")
+
+
+class ExternalModel:
+    """A model from outside, behind the capability `Samples`.
+
+    Attributes:
+        name: What the user typed.
+        identity: The sha256 of the model's file, or of its source file and weights.
+        z_dim: Width of the latents.
+        num_classes: Number of classes, 0 without labels.
+        value_range: ``signed`` or ``unit``; floats are rounded accordingly.
+        resolution: Height and width of the images.
+    """
+
+    def __init__(
+        self, loaded: Loaded, *, name: str, z_dim: int, value_range: str, num_classes: int, device: str
+    ) -> None:
+        """Tries the model on eight seeds, to learn the form of its latents and images.
+
+        Raises:
+            CheckpointError: It takes neither form of latents, or returns something else than images.
+            SourceError: Its images are in another range than declared.
+        """
+        self.name = name
+        self.identity = loaded.identity
+        self.z_dim = z_dim
+        self.num_classes = num_classes
+        self.value_range = value_range
+        self._function = loaded.function
+        self._device = device
+        self._batch = loaded.batch or MICRO_BATCH
+        self._axes = self._find_axes()
+        seeds = np.arange(self._batch, dtype=np.int64)
+        self.resolution = int(self._images(self.latents(seeds), self._classes(seeds), seeds).shape[-1])
+
+    def latents(self, seeds: Int64Array) -> Tensor:
+        """Latents z of seeds: float32 ``(n, z_dim)``, on the CPU.
+
+        Raises:
+            UsageError: A seed is negative or larger than 2^32 - 1.
+        """
+        import torch
+
+        if len(seeds) and (int(np.min(seeds)) < 0 or int(np.max(seeds)) > MAX_SEED):
+            raise UsageError(f"seeds must be 0 to {MAX_SEED}, given were {np.min(seeds)} to {np.max(seeds)}")
+        drawn = [np.random.RandomState(int(seed)).randn(self.z_dim) for seed in seeds]
+        return torch.from_numpy(np.array(drawn, np.float32).reshape(len(seeds), self.z_dim))
+
+    def sample(self, seeds: Int64Array, labels: Int64Array | None = None) -> Tensor:
+        """Images of seeds: uint8 ``(n, 3, h, w)``, on the CPU.
+
+        Raises:
+            UsageError: Labels are missing, not wanted, or no classes of the model.
+            CheckpointError: The model fails, or returns something else than images.
+            SourceError: Its images are in another range than declared, or not finite.
+        """
+        import torch
+
+        labels = self._check_labels(seeds, labels)
+        parts = []
+        for start in range(0, len(seeds), self._batch):
+            part = seeds[start : start + self._batch]
+            padded = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part))])
+            classes = None
+            if labels is not None:
+                own = labels[start : start + self._batch]
+                classes = np.concatenate([own, np.repeat(own[-1:], self._batch - len(own))])
+            parts.append(self._images(self.latents(padded), classes, part)[: len(part)])
+        if not parts:
+            return torch.empty((0, 3, self.resolution, self.resolution), dtype=torch.uint8)
+        return torch.from_numpy(np.concatenate(parts))
+
+    def _classes(self, seeds: Int64Array) -> Int64Array | None:
+        return seeds % self.num_classes if self.num_classes else None
+
+    def _check_labels(self, seeds: Int64Array, labels: Int64Array | None) -> Int64Array | None:
+        if not self.num_classes:
+            if labels is not None:
+                raise UsageError(
+                    f"{self.name} has no classes and labels were given; leave them out, or say how many it "
+                    "has "
+                    "(num_classes)"
+                )
+            return None
+        if labels is None:
+            raise UsageError(
+                f"{self.name} is conditional on {self.num_classes} classes; give labels, one a seed, from 0 "
+                "to "
+                f"{self.num_classes - 1}"
+            )
+        labels = np.asarray(labels, np.int64)
+        if labels.shape != (len(seeds),) or (
+            len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes
+        ):
+            raise UsageError(
+                f"{self.name} wants {len(seeds)} labels from 0 to {self.num_classes - 1}, one a seed; given "
+                "were "
+                f"{labels.size} of shape {labels.shape}"
+            )
+        return labels
+
+    def _call(self, z: Tensor, labels: Int64Array | None, axes: int) -> Any:  # noqa: ANN401 - foreign code
+        import torch
+
+        given = [z.reshape(*z.shape, *(1,) * (axes - 2)).to(self._device)]
+        if labels is not None:
+            given.append(torch.from_numpy(labels.copy()).to(self._device))
+        with torch.no_grad():
+            return self._function(*given)
+
+    def _find_axes(self) -> int:
+        seeds = np.arange(self._batch, dtype=np.int64)
+        z, labels = self.latents(seeds), self._classes(seeds)
+        failures = []
+        for axes in (2, 4):
+            try:
+                self._call(z, labels, axes)
+            except Exception as error:  # foreign code may raise anything
+                lines = str(error).strip().splitlines() or [""]
+                shape = [*z.shape, *(1,) * (axes - 2)]
+                failures.append(
+                    f"with latents of shape {shape} it raised {type(error).__name__}: {lines[0][:200]}"
+                )
+            else:
+                return axes
+        also = " and labels of shape [n]" if self.num_classes else ""
+        raise CheckpointError(
+            f"{self.name} could not be called{also}; {'; '.join(failures)}. Check the width of its latents "
+            "(--z-dim "
+            f"{self.z_dim}) and whether it takes labels; a factory can wrap any other form of call"
+        )
+
+    def _images(self, z: Tensor, labels: Int64Array | None, seeds: Int64Array) -> npt.NDArray[np.uint8]:
+        where = f"{self.name} (seeds {seeds[0]} to {seeds[-1]})"
+        try:
+            made = self._call(z, labels, self._axes)
+        except Exception as error:  # foreign code may raise anything
+            raise CheckpointError(f"{where} raised {type(error).__name__}: {error}") from error
+        if hasattr(made, "detach"):
+            made = made.detach().cpu()
+            made = (made.float() if str(made.dtype) == "torch.bfloat16" else made).numpy()
+        expected = f"expected is one array or tensor of shape ({len(z)}, 3, h, w) or ({len(z)}, 1, h, w)"
+        if not isinstance(made, np.ndarray):
+            raise CheckpointError(
+                f"{where} returned {type(made).__name__}; {expected}: let a factory pick it out"
+            )
+        if (
+            made.ndim != 4
+            or len(made) != len(z)
+            or made.shape[1] not in (1, 3)
+            or made.shape[2] != made.shape[3]
+        ):
+            raise CheckpointError(f"{where} returned shape {made.shape}; {expected}, with h equal to w")
+        if made.dtype.kind == "f":
+            made = round_floats(made, self.value_range, where, _WORDING)
+        if made.dtype != np.uint8:
+            raise CheckpointError(f"{where} returned images of type {made.dtype}; return floats or uint8")
+        return np.ascontiguousarray(np.repeat(made, 3, axis=1) if made.shape[1] == 1 else made)
+
+
+def is_external(spec: str) -> bool:
+    """Whether a spelling is one of a model from outside: a file of a known ending, or ``module:factory``."""
+    return Path(spec).suffix.lower() in SUFFIXES or _FACTORY.fullmatch(spec) is not None
+
+
+def load_external(
+    spec: str,
+    *,
+    z_dim: int | None = None,
+    value_range: str = "signed",
+    num_classes: int = 0,
+    device: str = "cpu",
+) -> ExternalModel:
+    """Loads a model from outside, and tries it on eight seeds.
+
+    Args:
+        spec: ``package.module:factory`` or ``file.py:factory`` (called without arguments, it returns a module
+            or a function of latents), a TorchScript file ``.pt`` or ``.pth``, an exported program ``.pt2``,
+            or ``.onnx``.
+        z_dim: Width of the latents. Where it is None, the model's attribute ``z_dim`` or the shape in the
+            file says.
+        value_range: ``signed`` for floats in [-1, 1], or ``unit`` for [0, 1].
+        num_classes: Number of classes; the model's attribute ``num_classes`` where it has one and this is 0.
+        device: Where to run it, such as ``cpu`` or ``cuda``.
+
+    Raises:
+        UsageError: A name, a number or an option cannot be.
+        CheckpointError: The file is none of these, or the model does not do what this page says.
+        SourceError: A factory cannot be imported, or images are in another range than declared.
+    """
+    if value_range not in RANGES:
+        raise UsageError(
+            f"unknown range {value_range!r} (nearest: {nearest(value_range, RANGES)}); give signed for "
+            "floats in "
+            "[-1, 1] or unit for [0, 1]"
+        )
+    path, suffix = Path(spec), Path(spec).suffix.lower()
+    if suffix in SUFFIXES:
+        if not path.is_file():
+            raise CheckpointError(
+                f"{spec} is no file; check the path, or name a factory as package.module:factory"
+            )
+        reader = {".pt2": read_exported, ".onnx": read_onnx}.get(suffix, read_torchscript)
+        loaded = reader(path, device)
+    elif match := _FACTORY.fullmatch(spec):
+        loaded = make(match["place"], match["name"], spec, device)
+    else:
+        raise UsageError(
+            f"{spec!r} names no model; accepted are package.module:factory, file.py:factory, and files "
+            "ending in "
+            f"{', '.join(SUFFIXES)}"
+        )
+    width = z_dim or loaded.z_dim
+    if width is None or width < 1:
+        raise UsageError(f"{spec} does not say how wide its latents are; give --z-dim N")
+    classes = num_classes or attribute(loaded.function, "num_classes") or 0
+    if classes < 0:
+        raise UsageError(f"num_classes is {classes}; give 0 for a model without labels, or how many it has")
+    return ExternalModel(
+        loaded, name=spec, z_dim=width, value_range=value_range, num_classes=classes, device=device
+    )

@@ -1,0 +1,220 @@
+"""Readers of models from outside; each gives a function of latents. Factories and TorchScript are run.
+
+A factory and a TorchScript file are programs, and are run here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evalkit.digest import arrays_sha256
+from evalkit.errors import CheckpointError, EvalkitError, SourceError, UsageError, nearest
+from evalkit.files import sha256_file
+from evalkit.sources.generated import load_callable
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+# Of latents, and of labels where the model has them.
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """A model before it is tried.
+
+    Attributes:
+        function: Latents (and labels) to images.
+        identity: The sha256 of what it was made of.
+        z_dim: Width of the latents, where the model says it.
+        batch: How many latents it insists on, where it does.
+    """
+
+    function: Function
+    identity: str
+    z_dim: int | None = None
+    batch: int | None = None
+
+
+def attribute(model: object, name: str) -> int | None:
+    """A whole number that a model carries under ``name``, or None."""
+    value = getattr(model, name, None)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def make(place: str, name: str, spec: str, device: str) -> Loaded:
+    """Calls a factory: ``place`` is a module or the path of a Python file.
+
+    Raises:
+        SourceError: It cannot be imported.
+        CheckpointError: It fails, or makes nothing that can be called.
+    """
+    factory = _from_file(Path(place), name, spec) if place.endswith(".py") else load_callable(place, name)
+    try:
+        made: Any = factory()  # type: ignore[call-arg]
+    except EvalkitError:
+        raise
+    except Exception as error:  # foreign code may raise anything
+        raise CheckpointError(f"{spec} raised {type(error).__name__}: {error}") from error
+    if not callable(made):
+        raise CheckpointError(
+            f"{spec} returned {type(made).__name__}; a factory takes no arguments and returns a torch module "
+            "or a "
+            "function of latents"
+        )
+    if hasattr(made, "state_dict") and hasattr(made, "eval"):
+        made = made.to(device).eval()
+    return Loaded(function=made, identity=_identity(factory, made), z_dim=attribute(made, "z_dim"))
+
+
+def _from_file(path: Path, name: str, spec: str) -> Function:
+    if not path.is_file():
+        raise SourceError(f"{spec}: {path} is no file; check the path")
+    described = importlib.util.spec_from_file_location(f"_evalkit_model_{path.stem}", path)
+    assert described is not None
+    assert described.loader is not None
+    module = importlib.util.module_from_spec(described)
+    sys.modules[described.name] = module  # dataclasses look their module up there
+    try:
+        described.loader.exec_module(module)
+    except Exception as error:  # foreign code may raise anything
+        raise SourceError(f"{spec}: running {path} raised {type(error).__name__}: {error}") from error
+    found: object = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        there = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise SourceError(f"{spec}: {path} has no callable {name!r} (nearest: {nearest(name, there)})")
+    return found
+
+
+def _identity(factory: Function, made: object) -> str:
+    total = hashlib.sha256(b"evalkit-external-1")
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(factory))
+        total.update(Path(file).read_bytes() if file else b"")
+    except (TypeError, OSError, ValueError):
+        total.update(f"{getattr(factory, '__module__', '')}:{getattr(factory, '__qualname__', '')}".encode())
+    state = made.state_dict() if hasattr(made, "state_dict") else {}
+    if isinstance(state, Mapping):
+        arrays = {
+            name: value.detach().cpu().float().numpy()
+            for name, value in state.items()
+            if hasattr(value, "detach")
+        }
+        total.update(arrays_sha256(arrays).encode())
+    return total.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:200]
+
+
+def read_torchscript(path: Path, device: str) -> Loaded:
+    """Loads a TorchScript file, which runs its code.
+
+    Raises:
+        CheckpointError: The file is damaged or something else.
+    """
+    import torch
+
+    names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
+    if not any(name.endswith("/constants.pkl") for name in names):
+        raise CheckpointError(
+            f"{path} holds no TorchScript program; it is a state dict or a pickled object: numbers without "
+            "the network "
+            "they belong to. Write a factory that builds the network and loads the state dict, and give "
+            "file.py:factory (docs/evaluate-your-model.md shows one), or save torch.jit.script(model)"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is being retired; its files are still there
+        try:
+            script = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
+        except (RuntimeError, ValueError, OSError) as error:
+            raise CheckpointError(
+                f"{path} cannot be read as TorchScript ({_first_line(error)}); it is cut short, or was "
+                "written by a "
+                "newer torch"
+            ) from error
+    script.eval()
+    return Loaded(function=script, identity=sha256_file(path), z_dim=attribute(script, "z_dim"))
+
+
+def read_exported(path: Path, device: str) -> Loaded:
+    """Loads a torch.export program.
+
+    Raises:
+        CheckpointError: The file is damaged or something else.
+    """
+    import torch
+
+    try:
+        program = torch.export.load(str(path))
+        if device != "cpu":
+            from torch.export.passes import move_to_device_pass
+
+            program = move_to_device_pass(program, torch.device(device))
+    except Exception as error:  # its reader raises many kinds for files that are not its own
+        raise CheckpointError(
+            f"{path} cannot be read as a torch.export program ({type(error).__name__}: "
+            f"{_first_line(error)}); save one "
+            "with torch.export.save"
+        ) from error
+    batch, width = _exported_shape(program)
+    return Loaded(function=program.module(), identity=sha256_file(path), z_dim=width, batch=batch)
+
+
+def _exported_shape(program: torch.export.ExportedProgram) -> tuple[int | None, int | None]:
+    inputs = program.graph_signature.user_inputs
+    for node in program.graph.nodes:
+        if inputs and node.name == inputs[0] and (value := node.meta.get("val")) is not None:
+            return _fixed(value.shape)
+    return None, None
+
+
+def _fixed(shape: Any) -> tuple[int | None, int | None]:  # noqa: ANN401 - of torch, or a list of onnxruntime
+    # Sides that may vary are symbols or text.
+    sides = [side if type(side) is int and side > 0 else None for side in shape]
+    return (sides[0], sides[1]) if len(sides) > 1 else (None, None)
+
+
+def read_onnx(path: Path, device: str) -> Loaded:
+    """Loads an ONNX graph, by onnxruntime.
+
+    Raises:
+        UsageError: onnxruntime is not installed, or does not run on the device.
+        CheckpointError: The file is damaged or something else.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UsageError(f"{path} needs the package onnxruntime; pip install 'evalkit[onnx]'") from None
+    wanted = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"
+    if wanted not in onnxruntime.get_available_providers():
+        raise UsageError(
+            f"onnxruntime here has no {wanted}, which --device {device} needs; give --device cpu"
+        )
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=[wanted])
+    except Exception as error:  # its errors have no common base but this
+        raise CheckpointError(
+            f"{path} cannot be read as an ONNX graph ({type(error).__name__}: {_first_line(error)})"
+        ) from error
+    inputs = session.get_inputs()
+
+    def function(*given: Tensor) -> Any:  # noqa: ANN401
+        named = {each.name: value.cpu().numpy() for each, value in zip(inputs, given, strict=True)}
+        return session.run(None, named)[0]
+
+    batch, width = _fixed(inputs[0].shape) if inputs else (None, None)
+    return Loaded(function=function, identity=sha256_file(path), z_dim=width, batch=batch)
