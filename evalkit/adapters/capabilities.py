@@ -1,5 +1,10 @@
 """What a metric may ask of a model. Models fit by shape; none of them imports this.
 
+Images are uint8 RGB ``(n, 3, h, w)`` where they leave a model to be measured, and float ``(n, c, h, w)`` in
+about [-1, 1] between latents and rounding. Seeds and labels are int64 arrays ``(n,)``. The image of a seed
+depends on that seed (and its label) alone.
+"""
+
 from __future__ import annotations
 
 import inspect

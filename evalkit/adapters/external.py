@@ -1,5 +1,16 @@
 """Models from outside: a factory in Python, TorchScript, a torch.export program, an ONNX graph.
 
+A model maps latents z, float32 ``(n, z_dim)`` or ``(n, z_dim, 1, 1)``, to images ``(n, c, h, w)`` with one or
+three channels: floats in the declared range, or uint8. A conditional one takes int64 labels ``(n,)`` as its
+second argument. The latents of seed s are ``numpy.random.RandomState(s).randn(z_dim)``, as the official
+samplers of the GAN family draw them. Models are called with the same number of latents every time (the last
+ones repeated), so that neither the batch size nor the order of seeds can move an image.
+
+**A Python factory and a TorchScript file are programs: loading them runs code.** Take them from people you
+trust. An exported program and an ONNX graph are descriptions of a computation. A state dict is numbers alone;
+it does not say what to compute, and is refused with the way out.
+"""
+
 from __future__ import annotations
 
 import re

@@ -1,7 +1,4 @@
-"""Readers of models from outside; each gives a function of latents. Factories and TorchScript are run.
-
-A factory and a TorchScript file are programs, and are run here.
-"""
+"""Readers of models from outside; each gives a function of latents. Factories and TorchScript are run."""
 
 from __future__ import annotations
 

@@ -1,5 +1,15 @@
 """Numeric arrays, scalars and types as NumPy pickles them, rebuilt without NumPy's own unpickling.
 
+NumPy writes an array as a call of ``_reconstruct`` and a state ``(1, shape, dtype, is_fortran, bytes)``, or
+under protocol 5 as one call of ``_frombuffer``; a scalar as a call of ``scalar``; a type as a call of
+``numpy.dtype`` and a state that gives the byte order. Before version 2 the module was ``numpy.core``, then
+``numpy._core``. Protocols 2 and 3 spell bytes as text through ``_codecs.encode``.
+
+Kinds f, i, u and b of at most 8 bytes are built. All else (objects, text, structures, subarrays) is refused:
+an array of objects would be a door back into pickle. Arrays come in this machine's byte order, and own their
+memory.
+"""
+
 from __future__ import annotations
 
 import math

@@ -4,10 +4,12 @@ Official: NVlabs/stylegan2-ada-pytorch@d72cc7d and NVlabs/stylegan3@c233a91, tor
 dnnlib, legacy.py. A file is a pickle of a dict with the networks ``G``, ``D`` and ``G_ema`` (the average of
 G, from which to sample). Every module in it is a call of ``_reconstruct_persistent_obj`` with the text of a
 Python module, the name of a class in it, and the module's attributes. The official reader executes the text.
-This one keeps it as
-text, and collects what a state dict would hold: parameters and persistent buffers, by dotted name.
- Storages are bytes in torch's first format: five small pickles (magic number, version, system, a persistent
-id that gives type and length, keys), the length again, and the numbers, little-endian. They are parsed here;
+This one
+keeps it as text, and collects what a state dict would hold: parameters and persistent buffers, by dotted
+name.
+
+Storages are bytes in torch's first format: five small pickles (magic number, version, system, a persistent id
+that gives type and length, keys), the length again, and the numbers, little-endian. They are parsed here;
 torch is not imported. Views into storages are checked against their bounds and copied.
 
 Every number keeps its stored type; whether weights are finite is for the loader to ask.

@@ -1,5 +1,11 @@
 """A pickle machine that can build plain containers and numeric arrays, and nothing else.
 
+Python's own unpickler calls what a file names. Even with ``find_class`` overridden it sets attributes of
+whatever stands on its stack, allocates what a file declares (a memo index of 2^31, a string of 2^40 bytes),
+and hashes deeply nested tuples until the C stack ends. So this one is written from the documentation of the
+format (PEP 307, 3154 and 574; the opcode table of the standard library's ``pickletools``) and knows only what
+data need:
+
 - Protocols 2 to 5, without text opcodes, extension registry, keyword construction and out-of-band buffers.
 - A global is a passive name. It is looked up, module and name exactly, in a table of functions that the
   caller gives; only a call through that table does anything.
@@ -8,7 +14,8 @@
 - Keys of dicts and members of sets are text, None or small integers, whose hashes cost nothing.
 - Declared sizes are compared with what is left of the file before anything is read. The number of operations
   and the bytes that calls produce are bounded, so that a small file cannot become a large one.
- Whatever is wrong with a file ends in `CheckpointError`. The stream is left after the STOP opcode, so that
+
+Whatever is wrong with a file ends in `CheckpointError`. The stream is left after the STOP opcode, so that
 pickles that follow each other can be read in turn.
 """
 

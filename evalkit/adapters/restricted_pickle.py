@@ -1,5 +1,11 @@
 """The reader for pickles that may hold data alone, and a survey of what a pickle would call.
 
+`RestrictedUnpickler` builds containers, text, numbers and what its table allows (see
+`evalkit.adapters.pickle_machine` for how); `numpy_globals` is the part of a table that numeric arrays need.
+`survey` goes through any pickle with stand-ins in the place of every object, so that its globals can be
+listed before anyone decides to trust it. Neither imports anything that a file names.
+"""
+
 from __future__ import annotations
 
 import io

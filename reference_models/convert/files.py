@@ -1,5 +1,13 @@
 """evalkit's own checkpoints: numbers in ``NAME.safetensors``, and what they are in ``NAME.json``.
 
+Neither file can hold code. The JSON names the model, its configuration, where the numbers came from, and the
+digest of the tensors (`evalkit.digest.arrays_sha256`); the digest ties the pair together, so that a pair of
+which one half was replaced is noticed. Each file is written whole or not at all, numbers first.
+
+Half precision is widened to float32 when written and when read. Values that are not finite are refused by
+name: they would otherwise turn into black images.
+"""
+
 from __future__ import annotations
 
 import json

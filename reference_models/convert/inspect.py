@@ -1,5 +1,10 @@
 """What a model file is, before anyone trusts it: kind, model, config, parameters, digests, what it calls.
 
+Nothing that a file names is imported or called. Pickles are gone through by
+`evalkit.adapters.restricted_pickle`, in which a global is a name and an object is a stand-in. A file is
+called safe if reading it with evalkit runs nothing of it; what its globals are is listed either way.
+"""
+
 from __future__ import annotations
 
 import io
@@ -106,8 +111,8 @@ def file_kind(path: Path) -> str:
     """Which reader a file is for.
 
     Returns:
-        ``nvidia``, ``tf``, ``pytorch`` (a state dict, hostile ones included), ``evalkit``, ``program`` (TorchScript,
-        torch.export, ONNX), or ``unknown``.
+        ``nvidia``, ``tf``, ``pytorch`` (a state dict, hostile ones included), ``evalkit``, ``program``
+        (TorchScript, torch.export, ONNX), or ``unknown``.
     """
     try:
         with path.open("rb") as stream:

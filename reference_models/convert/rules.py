@@ -1,5 +1,10 @@
 """Conversion of named tensors by table: total both ways, so that none is dropped without a word.
 
+A `Rule` pairs two spellings of a name, with fields such as ``{r}`` that stand for the same text on both
+sides, and says how the axes move. Every name must fit exactly one rule, and every shape must come out as the
+other side wants it; what does not is listed in full, not one at a time.
+"""
+
 from __future__ import annotations
 
 import re
