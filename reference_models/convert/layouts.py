@@ -17,12 +17,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from evalkit.adapters.restricted_pickle import clip
 from evalkit.errors import CheckpointError, nearest
 from reference_models.convert.rules import check_total
 from reference_models.convert.state import checked_state
 
 Array = npt.NDArray[Any]
 Shapes = Mapping[str, tuple[int, ...]]
+_MOST_ITEMS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,26 +156,43 @@ def translate_options(
     known = {*fields, *fixed, *ignored}
     if unknown := sorted(set(given) - known):
         raise CheckpointError(
-            f"{what}: unknown options {', '.join(map(repr, unknown))} (nearest: "
+            f"{what}: unknown options {', '.join(repr(clip(name)) for name in unknown[:9])} (nearest: "
             f"{nearest(unknown[0], sorted(known))}); the file was written by another program, or a changed "
             "one"
         )
+    plain = {
+        name: _plain(value, f"{what}: option {name}") for name, value in given.items() if name not in ignored
+    }
     for name, accepted in fixed.items():
-        if name in given and not any(_same(given[name], value) for value in accepted):
+        if name in plain and not any(_same(plain[name], value) for value in accepted):
             raise CheckpointError(
-                f"{what}: option {name} is {given[name]!r}; only {' or '.join(map(repr, accepted))} can be "
+                f"{what}: option {name} is {clip(repr(plain[name]))}; only "
+                f"{' or '.join(map(repr, accepted))} can be "
                 "rebuilt, "
                 "which is what the published networks have"
             )
-    return {fields[name]: _plain(value) for name, value in given.items() if name in fields}
+    return {fields[name]: value for name, value in plain.items() if name in fields}
 
 
 def _same(a: object, b: object) -> bool:
     # True and 1 differ here: an option that is a switch is not a number.
-    plain = _plain(a)
-    return type(plain) is type(b) and plain == b
+    return type(a) is type(b) and a == b
 
 
-def _plain(value: object) -> object:
-    # NumPy scalars to Python's: configs are compared, printed and written as JSON.
-    return value.item() if isinstance(value, np.generic) else value
+def _plain(value: object, what: str) -> object:
+    # Scalars and short lists of numbers as Python's own: configs are compared, printed and written as JSON.
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, list | tuple) and len(value) <= _MOST_ITEMS:
+        items = [item.item() if isinstance(item, np.generic) else item for item in value]
+        if all(isinstance(item, int | float) for item in items):
+            return tuple(float(item) for item in items)
+    elif (
+        value is None
+        or isinstance(value, int | float)
+        or (isinstance(value, str) and len(value) <= _MOST_ITEMS)
+    ):
+        return value
+    raise CheckpointError(
+        f"{what} is a {type(value).__name__} that no published network has; the file is damaged"
+    )

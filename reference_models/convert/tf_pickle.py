@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.adapters.restricted_pickle import RestrictedUnpickler, numpy_globals
+from evalkit.adapters.restricted_pickle import RestrictedUnpickler, clip, numpy_globals
 from evalkit.errors import CheckpointError
 
 Array = npt.NDArray[Any]
@@ -142,9 +142,10 @@ def identify(networks: Mapping[str, TfNetwork]) -> str:
     if "synthesis/4x4/Conv/mod_weight" in names:
         return "stylegan2"
     raise CheckpointError(
-        f"network {generator.name!r}, made by {generator.function!r}, is none of ProGAN, StyleGAN and "
+        f"network {clip(generator.name)!r}, made by {clip(generator.function)!r}, is none of ProGAN, "
+        "StyleGAN and "
         "StyleGAN2; its "
-        f"first variables are {', '.join(list(names)[:3]) or 'none at all'}"
+        f"first variables are {clip(', '.join(list(names)[:3])) or 'none at all'}"
     )
 
 
@@ -183,7 +184,7 @@ def _network(stored: object, where: str, depth: int, seen: set[int]) -> TfNetwor
     for key, part in components.items():
         if not isinstance(key, str):
             raise CheckpointError(f"{where}: a component is named {_short(key)}, which is no text")
-        inner = _network(part, f"{where}, component {key}", depth - 1, seen)
+        inner = _network(part, f"{where}, component {clip(key)}", depth - 1, seen)
         for name, value in inner.variables.items():
             _add(variables, f"{key}/{name}", value, where)
     return TfNetwork(
@@ -210,12 +211,14 @@ def _pairs(given: object, where: str) -> list[tuple[str, object]]:
 
 def _add(variables: dict[str, Array], name: str, value: object, where: str) -> None:
     if name in variables:
-        raise CheckpointError(f"{where}: variable {name!r} occurs twice; the file is damaged or made by hand")
+        raise CheckpointError(
+            f"{where}: variable {clip(name)!r} occurs twice; the file is damaged or made by hand"
+        )
     # Scalars come as NumPy scalars or, from the oldest files, as Python's numbers.
     array = np.asarray(value) if isinstance(value, np.ndarray | np.generic | int | float) else None
     if array is None or array.dtype.kind not in "fiub":
         raise CheckpointError(
-            f"{where}: variable {name!r} is a {type(value).__name__}, not an array of numbers"
+            f"{where}: variable {clip(name)!r} is a {type(value).__name__}, not an array of numbers"
         )
     variables[name] = array.astype(np.float32) if isinstance(value, float) else array
 

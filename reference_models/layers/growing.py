@@ -18,9 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evalkit.errors import UsageError
+from reference_models import ops
 from reference_models.layers.checks import check_side, check_whole
 
 SQRT2 = math.sqrt(2.0)
+# A 4x4 kernel at half the resolution has 4/9 of the products, but has to be made of the 3x3 one first.
+_FUSES_FROM = 16
 # Channels of a stage before they are capped; no published network is near it.
 _LARGEST_BASE = 2**24
 Block = Callable[[int, Tensor], Tensor]
@@ -140,8 +143,9 @@ def activate(x: Tensor, nonlinearity: str) -> Tensor:
 def _sum_of_shifts(weight: Tensor) -> Tensor:
     # (o, i, 3, 3) -> (o, i, 4, 4): what a 3x3 kernel becomes behind a repetition, or before a sum, of 2x2
     # pixels.
-    w = F.pad(weight, (1, 1, 1, 1))
-    return (w[..., 1:, 1:] + w[..., :-1, 1:]) + w[..., 1:, :-1] + w[..., :-1, :-1]
+    # Channels go innermost for the sums: a memory row of four numbers would cost more than adding them.
+    w = F.pad(weight.permute(2, 3, 0, 1), (0, 0, 0, 0, 1, 1, 1, 1))
+    return ((w[1:, 1:] + w[:-1, 1:]) + w[1:, :-1] + w[:-1, :-1]).permute(2, 3, 0, 1)
 
 
 def fused_up(x: Tensor, weight: Tensor) -> Tensor:
@@ -171,10 +175,15 @@ def resampled_conv(x: Tensor, weight: Tensor, *, resample: str, fused: bool) -> 
         x: Features.
         weight: Kernel of odd side, 3 where ``fused``.
         resample: ``same``, ``up`` (before the convolution) or ``down`` (behind it).
-        fused: Whether both are one strided convolution; upwards that flips what the kernel means.
+        fused: Whether both are one strided convolution; upwards that flips what the kernel means. The fast
+            path of `reference_models.ops` computes the other form so too, by the flipped kernel, where that
+            wins.
     """
     if fused:
         return fused_up(x, weight) if resample == "up" else fused_down(x, weight)
+    small = x.shape[-1] // 2 if resample == "down" else x.shape[-1]
+    if resample != "same" and weight.shape[-1] == 3 and small >= _FUSES_FROM and ops.current() == "fast":
+        return fused_up(x, weight.flip(2, 3)) if resample == "up" else fused_down(x, weight)
     if resample == "up":
         x = upscale(x)
     x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)

@@ -94,7 +94,7 @@ def config_from_official(kwargs: Mapping[str, Any]) -> GeneratorConfig:
         kwargs, fields=_GENERATOR, fixed=_FIXED, ignored=_IGNORED, what="stylegan generator"
     )
     mapping = {name.removeprefix("mapping."): found.pop(name) for name in list(found) if "." in name}
-    return GeneratorConfig(**_taps(found), mapping=MappingConfig(**mapping))
+    return GeneratorConfig(**found, mapping=MappingConfig(**mapping))
 
 
 def discriminator_config_from_official(kwargs: Mapping[str, Any]) -> DiscriminatorConfig:
@@ -107,14 +107,7 @@ def discriminator_config_from_official(kwargs: Mapping[str, Any]) -> Discriminat
     found = translate_options(
         given, fields=_DISCRIMINATOR, fixed={}, ignored=_IGNORED, what="stylegan discriminator"
     )
-    return DiscriminatorConfig(**_taps(found))
-
-
-def _taps(found: dict[str, Any]) -> dict[str, Any]:
-    taps = found.get("blur_filter")
-    if isinstance(taps, list | tuple):
-        found["blur_filter"] = tuple(float(t) if isinstance(t, int | float | np.number) else t for t in taps)
-    return found
+    return DiscriminatorConfig(**found)
 
 
 def _shapes(config: Config) -> dict[str, tuple[int, ...]]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -131,10 +130,6 @@ def _translated(kwargs: Mapping[str, Any], fields: Mapping[str, str], what: str)
     if not isinstance(base, int):
         raise CheckpointError(f"{what}: option fmap_base is a {type(base).__name__}, not a whole number")
     found["channel_base"] = 2 * base
-    if isinstance(taps := found.get("resample_filter"), list | tuple):
-        found["resample_filter"] = tuple(
-            float(t) if isinstance(t, int | float | np.number) else t for t in taps
-        )
     return found
 
 

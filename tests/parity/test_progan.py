@@ -56,7 +56,7 @@ def test_losses(name: str, path: str):
     generator.set_lod(lod)
     discriminator.set_lod(lod)
     with ops.use(path):
-        weight = case.kwargs["D_loss"]["cond_weight"]
+        weight = case.kwargs.get("G_loss", case.kwargs["D_loss"])["cond_weight"]
         labels = case["G_loss.labels"]
         fakes = generator(case["G_loss.latents"], labels)
         found = generator_loss(discriminator, fakes, labels, cond_weight=weight)
@@ -72,7 +72,7 @@ def test_losses(name: str, path: str):
         reals, labels = case["reals"], case["reals.labels"]
         with torch.no_grad():
             fakes = generator(case["D_loss.latents"], labels)
-        for key in ("D_loss", "D_loss_alt"):
+        for key in sorted(key for key in case.kwargs if key.startswith("D_loss")):
             loss = discriminator_loss(
                 discriminator, reals, fakes, case["D_loss.mixing"], labels, **case.kwargs[key]
             )

@@ -18,7 +18,9 @@ from reference_models.stylegan.generator import Generator
 from reference_models.stylegan.layers import Blur
 from reference_models.stylegan.objective import (
     discriminator_logistic,
+    discriminator_wgan_gp,
     generator_logistic,
+    generator_wgan,
     mixing_cutoff,
 )
 
@@ -140,7 +142,10 @@ def test_losses(name: str, path: str):
 
     with ops.use(path):
         labels = case["G_loss.labels"]
-        loss = generator_logistic(discriminator, fakes("G_loss", labels), labels)
+        wgan = case.facts["classes"]["G_loss"].endswith("wgan")
+        loss = (generator_wgan if wgan else generator_logistic)(
+            discriminator, fakes("G_loss", labels), labels
+        )
         case.check("G_loss.per_sample", loss[:, None])
         case.check("G_loss.mean", loss.mean())
         to_tf = partial(convert.to_tf, generator.config)
@@ -154,18 +159,17 @@ def test_losses(name: str, path: str):
         labels = case["reals.labels"]
         with torch.no_grad():
             images = fakes("D_loss", labels)
-        found = discriminator_logistic(
-            discriminator,
-            case["reals"],
-            images,
-            labels,
-            r1_gamma=facts["r1_gamma"],
-            r2_gamma=facts["r2_gamma"],
-        )
+        if case.facts["classes"]["D_loss"].endswith("wgan_gp"):
+            found = discriminator_wgan_gp(discriminator, case["reals"], images, case["D_loss.mixing"], labels)
+        else:
+            gammas = {key: facts.get(key, 0.0) for key in ("r1_gamma", "r2_gamma")}
+            found = discriminator_logistic(discriminator, case["reals"], images, labels, **gammas)
         case.check("D_loss.per_sample", found.scores[:, None] + found.penalties)
         case.check("D_loss.mean", found.total.mean())
         case.check("D_loss.real_scores", found.real_scores)
-        case.check("D_loss.r1_penalty", found.r1)
+        case.compare("D_loss.fake_scores", lambda: found.fake_scores)
+        case.compare("D_loss.r1_penalty", lambda: found.r1)
+        case.compare("D_loss.r2_penalty", lambda: found.r2)
         to_tf = partial(convert.to_tf, discriminator.config)
         case.gradients("D/", gradients_of(found.total.mean(), discriminator, to_tf))
     case.finish()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from evalkit.errors import CheckpointError
+from evalkit.errors import CheckpointError, EvalkitError
 from reference_models.convert.tf_pickle import identify, read_tf_pickle
 from reference_models.progan import convert as progan_convert
 from reference_models.progan.config import GeneratorConfig as ProganConfig
@@ -279,3 +279,43 @@ def test_cut_absent_and_foreign_files(tmp_path: Path, official):
         CheckpointError, match="none of ProGAN, StyleGAN and StyleGAN2; its first .*lod, conv"
     ):
         identify(networks)
+
+
+def test_damaged_files_end_in_an_answer_or_in_the_one_error(tmp_path: Path, official):
+    network = official("dnnlib.tflib.network", "Network", Stateful)
+    marker = tmp_path / "marker"
+    states = progan_states(marker)
+    for state in states:  # the structure matters here, not the numbers
+        state["variables"] = [(name, np.float32(np.mean(array))) for name, array in state["variables"][:4]]
+    states[0]["components"] = {"mapping": network({**states[1], "variables": list(states[1]["variables"])})}
+    whole = write(tmp_path / "file.pkl", network, states).read_bytes()
+    rng = np.random.default_rng(0)
+    path = tmp_path / "mutated.pkl"
+    for _ in range(1500):
+        data = bytearray(whole)
+        for _ in range(rng.integers(1, 4)):
+            kind, place = rng.integers(4), int(rng.integers(len(data)))
+            if kind == 0:
+                data[place] = rng.integers(256)
+            elif kind == 1:
+                del data[place : place + int(rng.integers(1, 30))]
+            elif kind == 2:
+                start = int(rng.integers(len(whole)))
+                data[place:place] = whole[start : start + int(rng.integers(1, 60))]
+            else:
+                data[place:place] = bytes(rng.integers(256, size=3, dtype=np.uint8))
+        path.write_bytes(data)
+        try:
+            found = read_tf_pickle(path)
+            if identify(found.networks) == "progan":
+                config = progan_convert.config_from_official(found.networks["G_ema"].static_kwargs)
+                progan_convert.from_tf(config, found.networks["G_ema"].variables)
+        except EvalkitError:
+            continue
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, ["x"], [1] * 300, "x" * 300, b"x", np.zeros(3)], ids=str)
+def test_options_that_no_network_has(value: object):
+    with pytest.raises(CheckpointError, match="option fmap_max is a .* that no published network has"):
+        progan_convert.config_from_official({"fmap_max": value})

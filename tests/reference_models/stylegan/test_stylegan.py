@@ -12,6 +12,8 @@ import torch
 
 from evalkit.errors import CheckpointError, UsageError
 from golden_cases import FOLDER
+from reference_models import ops
+from reference_models.layers.growing import resampled_conv
 from reference_models.stylegan import convert
 from reference_models.stylegan.config import PRESETS, DiscriminatorConfig, GeneratorConfig, MappingConfig
 from reference_models.stylegan.discriminator import Discriminator
@@ -160,6 +162,21 @@ def test_fusing_starts_at_128_and_keeps_the_discriminator():
     plain, fused = discriminator_of(), discriminator_of(replace(SMALL_D, fused_scale=True))
     with torch.no_grad():
         torch.testing.assert_close(plain(images, c), fused(images, c), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("resample", ["up", "down"])
+def test_the_fast_path_computes_the_unfused_form(resample: str):
+    x = normal(2, 5, 32, 32).double().requires_grad_()
+    weight = normal(4, 5, 3, 3).double().requires_grad_()
+    found = {}
+    for path in ("reference", "fast"):
+        with ops.use(path):
+            y = resampled_conv(x, weight, resample=resample, fused=False)
+            grads = torch.autograd.grad(y.square().sum(), (x, weight), create_graph=True)
+            second = torch.autograd.grad(sum(g.square().sum() for g in grads), (x, weight))
+        found[path] = [y, *grads, *second]
+    for plain, fast in zip(*found.values(), strict=True):
+        torch.testing.assert_close(fast, plain)
 
 
 def test_labels_choose_the_output_and_feature_groups_add_channels():
