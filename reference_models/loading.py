@@ -66,12 +66,16 @@ def load_checkpoint(path: Path | str, *, network: str = "G_ema") -> Any:  # noqa
 
 def filled(name: str, config: Any, state: dict[str, Any]) -> Any:  # noqa: ANN401
     """The generator of ``config`` with the tensors of ``state``, which must be all of its own."""
+    generator = _unfilled(name, config)
+    generator.load_state_dict(state, strict=True, assign=True)
+    return generator
+
+
+def _unfilled(name: str, config: Any) -> Any:  # noqa: ANN401
     import torch
 
     with torch.device("meta"):
-        generator = part(name, "generator").Generator(config)
-    generator.load_state_dict(state, strict=True, assign=True)
-    return generator
+        return part(name, "generator").Generator(config)
 
 
 def _checked_kind(path: Path) -> str:
@@ -142,10 +146,12 @@ def _pytorch(path: Path, network: str) -> Found:
 def _evalkit(path: Path, network: str) -> Found:
     from reference_models.convert.configs import config_from_json
     from reference_models.convert.files import read_checkpoint
+    from reference_models.convert.state import checked_state, shapes_of
 
     stored = read_checkpoint(path)
     config = config_from_json(part(stored.model, "config").GeneratorConfig, stored.config, str(path))
-    return stored.model, config, dict(stored.tensors)
+    wanted = shapes_of(_unfilled(stored.model, config))
+    return stored.model, config, checked_state(stored.tensors, wanted, f"{path}, {stored.model}")
 
 
 _READERS = {"nvidia": _nvidia, "tf": _tf, "pytorch": _pytorch, "evalkit": _evalkit}
