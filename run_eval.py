@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.main(
         sys.argv[1:] if argv is None else argv,
         verbs=(leaderboards.cli.register, reference_models.cli.register),
-        reference_models=reference_models,
+        reference_models=reference_models.cli.Catalogue(),
     )
 
 

@@ -5,9 +5,25 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+
+class Catalogue:
+    """What the program asks of this package: models by name or checkpoint, and a list of them."""
+
+    def open_model(self, spec: str, *, device: str = "cpu") -> Any | None:  # noqa: ANN401
+        """The model behind a name or a checkpoint's path; None where it is neither."""
+        from reference_models.loading import open_model
+
+        return open_model(spec, device=device)
+
+    def model_rows(self) -> list[dict[str, Any]]:
+        """A row a model, for listings."""
+        from reference_models.catalog import model_rows
+
+        return model_rows()
 
 
 def register(app: typer.Typer) -> None:
@@ -22,16 +38,22 @@ def inspect(
     file: Annotated[Path, typer.Argument(help="A model file; nothing in it is run.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
 ) -> None:
-    """Tell which model a file holds, its config, parameters and hashes, and whether it is safe."""
+    """Tell which model a file holds, its config, parameters and hashes, and whether it is safe.
+
+    The exit code is 1 where it is not.
+    """
     from reference_models.convert.inspect import inspect_checkpoint
 
     found = inspect_checkpoint(file)
     if as_json:
         print(json.dumps(found, indent=1, default=str))
-        return
-    width = max(map(len, found))
-    for name, value in found.items():
-        print(f"{name:<{width}}  {_line(value)}")
+    else:
+        width = max(map(len, found))
+        for name, value in found.items():
+            if value not in (None, {}, []):
+                print(f"{name:<{width}}  {_line(value)}")
+    if not found["safe"]:
+        raise typer.Exit(1)
 
 
 def convert(

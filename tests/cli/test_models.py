@@ -141,3 +141,15 @@ def test_bad_words_end_in_one_message(capsys, monkeypatch, tmp_path: Path, words
     assert message in err
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_inspect_calls_an_unsafe_file_by_name_and_ends_in_1(capsys, tmp_path: Path):
+    marker = tmp_path / "ran"
+    file = tmp_path / "network.pkl"
+    file.write_bytes(b"cposix\nsystem\n(S'touch " + str(marker).encode() + b"'\ntR.")
+    out, _ = call(capsys, "checkpoint", "inspect", file, code=1)
+    assert "posix.system" in out
+    assert not marker.exists()
+    _, err = call(capsys, "sample", file, "--grid", tmp_path / "a.png", code=2)
+    assert str(file) in err
+    assert not marker.exists()
