@@ -3,20 +3,22 @@
 Karras et al. 2020. The default gain keeps the variance of unit-variance inputs: sqrt(2) for relu, lrelu and
 swish, else 1. ``alpha`` is the slope of lrelu below zero.
 
-Official: NVlabs/stylegan3@c233a919a6faee6e36a316ddd4eddababad1adf9, torch_utils/ops/bias_act.py. Differs: no CUDA
-extension; on the fast path linear, relu and lrelu are one pass whose gain is applied before the activation.
+Official: NVlabs/stylegan3@c233a919a6faee6e36a316ddd4eddababad1adf9, torch_utils/ops/bias_act.py. Differs: no
+CUDA extension; on the fast path linear, relu and lrelu are one pass whose gain is applied before the
+activation.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional
 
 from evalkit.errors import UsageError, nearest
+from reference_models.ops.resampling import Context
 from reference_models.ops.switch import is_fast
 
 
@@ -145,7 +147,7 @@ class _Rectifier(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, b: torch.Tensor | None, slope: float, gain: float, clamp: float | None
+        ctx: Context, x: torch.Tensor, b: torch.Tensor | None, slope: float, gain: float, clamp: float | None
     ) -> torch.Tensor:
         y = _rectify(x, b, slope, gain, clamp)
         ctx.save_for_backward(y)
@@ -154,7 +156,7 @@ class _Rectifier(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Context, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         # The derivative is constant between the kinks, so the result counts as a constant here.
         y = ctx.saved_tensors[0].detach()
         slope, gain, clamp = ctx.options

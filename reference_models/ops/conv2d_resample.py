@@ -3,8 +3,8 @@
 Karras et al. 2020. By definition: `upfirdn2d` up with the filter, a correlation with the weights, `upfirdn2d`
 down with the filter; all padding happens once, at the start.
 
-Official: NVlabs/stylegan3@c233a919a6faee6e36a316ddd4eddababad1adf9, torch_utils/ops/conv2d_resample.py. Differs:
-nothing in value. Convolutions commute, so the fast path runs the weights where the picture is small.
+Official: NVlabs/stylegan3@c233a919a6faee6e36a316ddd4eddababad1adf9, torch_utils/ops/conv2d_resample.py.
+Differs: nothing in value. Convolutions commute, so the fast path runs the weights where the picture is small.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import torch
 from torch.nn import functional
 
 from evalkit.errors import UsageError
+from reference_models.ops.resampling import Pads, Resample
 from reference_models.ops.switch import is_fast
-from reference_models.ops.upfirdn2d import Pads, Pair, filter_size, pads, upfirdn2d
+from reference_models.ops.upfirdn2d import Pair, filter_size, pads, pair, upfirdn2d
 
 
 def conv2d_resample(
@@ -53,6 +54,7 @@ def conv2d_resample(
             f"weights have shape (c_out, c_in / groups, k, k); given are {tuple(w.shape)} in {groups} groups "
             f"for pictures of shape {tuple(x.shape)}"
         )
+    up, down = pair(up, "up")[0], pair(down, "down")[0]
     taps = filter_size(f)
     sides = list(pads(padding))
     for axis in range(2):
@@ -62,11 +64,26 @@ def conv2d_resample(
         if down > 1:
             sides[2 * axis] += (taps[axis] - down + 1) // 2
             sides[2 * axis + 1] += (taps[axis] - down) // 2
+    all_pads = (sides[0], sides[1], sides[2], sides[3])
+    _check_size(x, w, f, up, down, all_pads)
     if not flip_weight:
         w = w.flip([2, 3])
-    all_pads = (sides[0], sides[1], sides[2], sides[3])
     route = _fast if is_fast() else _reference
     return route(x, w, f, up, down, all_pads, groups, flip_filter)
+
+
+def _check_size(
+    x: torch.Tensor, w: torch.Tensor, f: torch.Tensor | None, up: int, down: int, sides: Pads
+) -> None:
+    size = Resample(f if up > 1 else None, (up, up), (1, 1), sides).out_size(x.shape[2], x.shape[3])
+    size = size[0] - w.shape[2] + 1, size[1] - w.shape[3] + 1
+    if down > 1:
+        size = Resample(f, (1, 1), (down, down)).out_size(*size) if min(size) > 0 else size
+    if min(size) < 1:
+        raise UsageError(
+            f"nothing is left of a picture of {x.shape[2]} x {x.shape[3]} (h x w) under weights of "
+            f"{w.shape[2]} x {w.shape[3]}, up={up}, down={down}; pad more"
+        )
 
 
 def _reference(
@@ -108,8 +125,9 @@ def _fast(
             return functional.conv2d(x, w, groups=groups)
         x = upfirdn2d(x, f, padding=sides, flip_filter=flip_filter)
         return functional.conv2d(x, w, stride=down, groups=groups)
-    # The weights first, at the low rate: zeros between samples are what a transposed convolution skips. It gives
-    # the whole support, so the k - 1 samples a "valid" correlation would lose come off the padding instead.
+    # The weights first, at the low rate: zeros between samples are what a transposed convolution skips. It
+    # gives the whole support, so the k - 1 samples a "valid" correlation would lose come off the padding
+    # instead.
     if pointwise:
         x = functional.conv2d(x, w, groups=groups)
     else:

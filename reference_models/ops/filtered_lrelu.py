@@ -3,25 +3,25 @@
 Karras et al. 2021 ("Alias-free generative adversarial networks", section 3.2): add the bias, upsample with
 ``fu``, leaky ReLU, gain, clamp, downsample with ``fd``.
 
-Official: NVlabs/stylegan3@c233a919a6faee6e36a316ddd4eddababad1adf9, torch_utils/ops/filtered_lrelu.py. Differs: no
-CUDA extension. The fast path keeps the input alone for the backward pass; on a GPU with Triton it is one kernel
-(`reference_models.ops.triton_kernels`). Filters that require grad take the reference path.
+Official: NVlabs/stylegan3@c233a919a6faee6e36a316ddd4eddababad1adf9, torch_utils/ops/filtered_lrelu.py.
+Differs: no CUDA extension. The fast path keeps the input alone for the backward pass; on a GPU with Triton it
+is one kernel (`reference_models.ops.triton_kernels`). Filters that require grad take the reference path.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional
 
 from evalkit.errors import UsageError
 from reference_models.ops.bias_act import bias_act
+from reference_models.ops.resampling import Context, Resample
 from reference_models.ops.switch import is_fast
 from reference_models.ops.upfirdn2d import (
     Pair,
-    Resample,
     check,
     learns,
     pads,
@@ -98,7 +98,9 @@ def filtered_lrelu(
     last = Resample(fd, (1, 1), pair(down, "down"), (0, 0, 0, 0), flip_filter, 1.0)
     check(x, first)
     if b is not None and tuple(b.shape) != (x.shape[1],):
-        raise UsageError(f"the bias of {x.shape[1]} channels has shape ({x.shape[1]},); given {tuple(b.shape)}")
+        raise UsageError(
+            f"the bias of {x.shape[1]} channels has shape ({x.shape[1]},); given {tuple(b.shape)}"
+        )
     if clamp is not None and clamp < 0:
         raise UsageError(f"clamp is {clamp}; it limits the absolute value, give 0 or more, or None")
     middle = first.out_size(x.shape[2], x.shape[3])
@@ -136,14 +138,14 @@ def _fast(
 class _Sandwich(torch.autograd.Function):
     """Resample, nonlinearity, resample; with ``at``, its derivative there in place of the nonlinearity.
 
-    The derivative of the nonlinearity is constant between its kinks. So the derivative of the whole is a linear
-    operation of the same kind, with the stages transposed and swapped, and so is the derivative of that. Only
-    the input is kept; the picture of the high rate is made again when it is needed.
+    The derivative of the nonlinearity is constant between its kinks. So the derivative of the whole is a
+    linear operation of the same kind, with the stages transposed and swapped, and so is the derivative of
+    that. Only the input is kept; the picture of the high rate is made again when it is needed.
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: Context,
         x: torch.Tensor,
         at: torch.Tensor | None,
         first: Resample,
@@ -157,7 +159,7 @@ class _Sandwich(torch.autograd.Function):
         return _sandwich(x, at, first, ref, last, point)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Context, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         first, ref, last, point = ctx.stages
         middle = first.out_size(*ctx.size)
         at = ctx.saved_tensors[0].detach()

@@ -36,8 +36,8 @@ def setup_filter(
 
     Args:
         taps: A number, a list, or a list of lists; None is the identity.
-        separable: Whether to keep a 1-D filter 1-D, to be used along x and along y. By default from 8 taps on;
-            shorter ones become the outer product with themselves.
+        separable: Whether to keep a 1-D filter 1-D, to be used along x and along y. By default from 8 taps
+            on; shorter ones become the outer product with themselves.
         normalise: Divide by the sum of the taps.
         flip: Mirror all axes.
         gain: What the filter as a whole is multiplied by (a 1-D filter is used twice and gets the root).

@@ -2,7 +2,8 @@
 
 Karras et al. 2018 ("Progressive growing of GANs", section 3), in the grouped form of StyleGAN2.
 
-Official: NVlabs/stylegan3@c233a919a6faee6e36a316ddd4eddababad1adf9, training/networks_stylegan2.py. Differs: nothing.
+Official: NVlabs/stylegan3@c233a919a6faee6e36a316ddd4eddababad1adf9, training/networks_stylegan2.py. Differs:
+nothing.
 """
 
 from __future__ import annotations

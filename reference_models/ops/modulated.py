@@ -1,20 +1,22 @@
 """Modulated convolutions: one set of weights, scaled per sample and input channel by a style.
 
-StyleGAN2 (Karras et al. 2020, section 2.2 and equations 1 and 3) and StyleGAN3 (Karras et al. 2021, where weights
-and styles are normalised first and an input gain follows the demodulation).
+StyleGAN2 (Karras et al. 2020, section 2.2 and equations 1 and 3) and StyleGAN3 (Karras et al. 2021, where
+weights and styles are normalised first and an input gain follows the demodulation).
 
 Official: NVlabs/stylegan3@c233a919a6faee6e36a316ddd4eddababad1adf9, training/networks_stylegan2.py and
-networks_stylegan3.py. Differs: the fast path computes the demodulation factors from sums over the kernel, without
-laying out one set of weights a sample.
+networks_stylegan3.py. Differs: the fast path computes the demodulation factors from sums over the kernel,
+without laying out one set of weights a sample.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch.nn import functional
 
 from evalkit.errors import UsageError
 from reference_models.ops.conv2d_resample import conv2d_resample
+from reference_models.ops.switch import is_fast
 from reference_models.ops.upfirdn2d import Pair
 
 _EPS = 1e-8
@@ -48,7 +50,8 @@ def modulated_conv2d(
         resample_filter: Filter for ``up`` and ``down``.
         demodulate: Scale every sample's output channels to unit weight norm.
         flip_weight: True correlates, False mirrors the weights.
-        fused: Scale the weights (one set a sample); False scales the activations instead.
+        fused: Scale the weights (one set a sample); False scales the activations instead. The fast path does
+            the latter anyway, in single precision, where it is less work.
 
     Returns:
         ``(n, c_out, h', w')``.
@@ -58,7 +61,8 @@ def modulated_conv2d(
     """
     _check(x, weight, styles)
     if demodulate and x.dtype in _HALF:
-        # Without this, products of large weights and styles overflow; demodulation takes the factors out again.
+        # Without this, products of large weights and styles overflow; demodulation takes the factors out
+        # again.
         fan_in = weight[0].numel()
         weight = weight / (weight.abs().amax(dim=(1, 2, 3), keepdim=True) * fan_in**0.5)
         styles = styles / styles.abs().amax(dim=1, keepdim=True)
@@ -75,16 +79,15 @@ def modulated_conv2d(
             flip_weight=flip_weight,
         )
 
-    if fused:
+    if fused and not _activations_are_cheaper(x, weight, up):
         kernels = weight[None] * styles[:, None, :, None, None]
         if demodulate:
-            kernels = kernels * _demodulation(kernels)[:, :, None, None, None]
-        y = _grouped(x, kernels, convolve)
+            kernels = kernels * _demodulation(weight, styles)[:, :, None, None, None]
+        y = _per_sample(x, kernels, convolve)
     else:
         y = convolve(x * styles.to(x.dtype)[:, :, None, None], weight, 1)
         if demodulate:
-            factors = _demodulation(weight[None] * styles[:, None, :, None, None])
-            y = y * factors.to(x.dtype)[:, :, None, None]
+            y = y * _demodulation(weight, styles).to(x.dtype)[:, :, None, None]
     return y if noise is None else y + noise.to(x.dtype)
 
 
@@ -103,8 +106,8 @@ def modulated_conv2d_equivariant(
         x: ``(n, c_in, h, w)``.
         weight: ``(c_out, c_in, k, k)``.
         styles: Scales ``(n, c_in)``.
-        demodulate: Normalise weights and styles (over the whole batch) first, then scale every sample's output
-            channels to unit weight norm.
+        demodulate: Normalise weights and styles (over the whole batch) first, then scale every sample's
+            output channels to unit weight norm.
         padding: One number or (x, y).
         input_gain: Factor of the input after demodulation: ``()``, ``(c_in,)`` or ``(n, c_in)``.
 
@@ -118,27 +121,57 @@ def modulated_conv2d_equivariant(
     if demodulate:
         weight = weight * weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
         styles = styles * styles.square().mean().rsqrt()
-    kernels = weight[None] * styles[:, None, :, None, None]
-    if demodulate:
-        kernels = kernels * _demodulation(kernels)[:, :, None, None, None]
+    gain = None
     if input_gain is not None:
-        kernels = kernels * input_gain.expand(x.shape[0], x.shape[1])[:, None, :, None, None]
+        if tuple(input_gain.shape) not in ((), (x.shape[1],), tuple(styles.shape)):
+            raise UsageError(
+                f"the input gain has shape (), ({x.shape[1]},) or {tuple(styles.shape)}; given is "
+                f"{tuple(input_gain.shape)}"
+            )
+        gain = input_gain.expand(styles.shape)
 
     def convolve(pictures: torch.Tensor, kernels: torch.Tensor, groups: int) -> torch.Tensor:
         return conv2d_resample(pictures, kernels.to(pictures.dtype), padding=padding, groups=groups)
 
-    return _grouped(x, kernels, convolve)
+    if _activations_are_cheaper(x, weight, 1):
+        scales = styles if gain is None else styles * gain
+        y = convolve(x * scales.to(x.dtype)[:, :, None, None], weight, 1)
+        return y * _demodulation(weight, styles).to(x.dtype)[:, :, None, None] if demodulate else y
+    kernels = weight[None] * styles[:, None, :, None, None]
+    if demodulate:
+        kernels = kernels * _demodulation(weight, styles)[:, :, None, None, None]
+    if gain is not None:
+        kernels = kernels * gain[:, None, :, None, None]
+    return _per_sample(x, kernels, convolve)
 
 
-def _grouped(x, kernels, convolve):
+Convolve = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+
+
+def _per_sample(x: torch.Tensor, kernels: torch.Tensor, convolve: Convolve) -> torch.Tensor:
+    # Every sample has its own weights: one convolution in as many groups as there are samples.
     n, c_out = kernels.shape[:2]
-    y = convolve(x.reshape(1, -1, *x.shape[2:]), kernels.reshape(n * c_out, *kernels.shape[2:]), n)
+    y = convolve(x.reshape(1, -1, *x.shape[2:]), kernels.flatten(0, 1), n)
     return y.reshape(n, c_out, *y.shape[2:])
 
 
-def _demodulation(kernels: torch.Tensor) -> torch.Tensor:
-    # One factor for every sample and output channel.
-    return (kernels.square().sum(dim=(2, 3, 4)) + _EPS).rsqrt()
+def _activations_are_cheaper(x: torch.Tensor, weight: torch.Tensor, up: int) -> bool:
+    # Whether scaling a sample's activations, before and after, is less work than a set of weights for it. The
+    # number of samples does not count, so that it cannot change a sample's rounding. Half precision keeps to
+    # what the caller asked for: its range is why both forms exist.
+    if not is_fast() or x.dtype in _HALF:
+        return False
+    pixels = x.shape[2] * x.shape[3]
+    return pixels * (weight.shape[1] + weight.shape[0] * up**2) <= weight.numel()
+
+
+def _demodulation(weight: torch.Tensor, styles: torch.Tensor) -> torch.Tensor:
+    # (n, c_out): one over the norm of every sample's weights of an output channel.
+    if is_fast():
+        power = styles.square() @ weight.square().sum(dim=(2, 3)).T
+    else:
+        power = (weight[None] * styles[:, None, :, None, None]).square().sum(dim=(2, 3, 4))
+    return (power + _EPS).rsqrt()
 
 
 def _check(x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor) -> None:
@@ -149,6 +182,6 @@ def _check(x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor) -> None:
         or tuple(styles.shape) != (x.shape[0], x.shape[1])
     ):
         raise UsageError(
-            f"a modulated convolution takes x (n, c_in, h, w), weight (c_out, c_in, k, k) and styles (n, c_in); "
-            f"given are {tuple(x.shape)}, {tuple(weight.shape)} and {tuple(styles.shape)}"
+            "a modulated convolution takes x (n, c_in, h, w), weight (c_out, c_in, k, k) and styles "
+            f"(n, c_in); given are {tuple(x.shape)}, {tuple(weight.shape)} and {tuple(styles.shape)}"
         )

@@ -1,13 +1,14 @@
 """upfirdn2d without multiplying by inserted zeros, in torch operations: the fast path's arithmetic.
 
-Along an axis, result ``o`` reads the upsampled picture from position ``o * down - lo`` on. Only every ``up``-th
-position there holds a sample, and which taps meet samples repeats with period ``up / gcd(up, down)`` in ``o``.
+Along an axis, result ``o`` reads the upsampled picture from position ``o * down - lo`` on. Only every
+``up``-th position there holds a sample, and which taps meet samples repeats with period ``up / gcd(up,
+down)`` in ``o``.
 
-On a CPU a separable filter (of one dimension, or a table of rank one) becomes two products with a banded matrix:
-`BLOCK` results at a time are the product of the stretch of samples they read and one small matrix of taps. That
-multiplies by zeros of the band, and yet is faster than short convolutions, because matrix products run near the
-processor's peak. Runs of channels are worked one after the other, so that what lies between the two products
-stays in the cache. Measured with benchmarks/ops.py, blocks of 16 to 64 are equal within noise.
+On a CPU a separable filter (of one dimension, or a table of rank one) becomes two products with a banded
+matrix: `BLOCK` results at a time are the product of the stretch of samples they read and one small matrix of
+taps. That multiplies by zeros of the band, and yet is faster than short convolutions, because matrix products
+run near the processor's peak. Runs of channels are worked one after the other, so that what lies between the
+two products stays in the cache. Measured with benchmarks/ops.py, blocks of 16 to 64 are equal within noise.
 
 Other filters and devices take grouped convolutions, one output channel for every phase of the result.
 """
@@ -49,14 +50,14 @@ class _Axis(NamedTuple):
 
     Attributes:
         block: Results in a block.
-        count: Blocks.
+        blocks: How many.
         step: Samples from the start of one block's stretch to the next one's.
         size: Samples of a stretch.
         base: Index of the first sample that result 0 could read; negative in the padding.
     """
 
     block: int
-    count: int
+    blocks: int
     step: int
     size: int
     base: int
@@ -65,8 +66,8 @@ class _Axis(NamedTuple):
     def plan(cls, taps: int, up: int, down: int, lo: int, out: int, block: int) -> _Axis:
         """Blocks of about ``block`` results that all look alike."""
         phases = up // math.gcd(up, down)
-        count = -(-out // block)
-        block = -(-out // (count * phases)) * phases
+        blocks = -(-out // block)
+        block = -(-out // (blocks * phases)) * phases
         base = -(lo // up)
         last = ((block - 1) * down - lo + taps - 1) // up
         return cls(block, -(-out // block), block * down // up, max(1, last - base + 1), base)
@@ -74,11 +75,12 @@ class _Axis(NamedTuple):
     @property
     def reach(self) -> int:
         """Samples that all blocks read, from `base` on."""
-        return (self.count - 1) * self.step + self.size
+        return (self.blocks - 1) * self.step + self.size
 
 
 def _separate(x: torch.Tensor, spec: Resample) -> tuple[Array, Array] | None:
-    # Taps along y and x in the order of a correlation, with the gain; None where the filter does not separate.
+    # Taps along y and x in the order of a correlation, with the gain; None where the filter does not
+    # separate.
     if spec.f is None:
         one = np.ones(1)
         return one, one * spec.gain
@@ -89,7 +91,9 @@ def _separate(x: torch.Tensor, spec: Resample) -> tuple[Array, Array] | None:
         f = f * f.dtype.type(spec.gain**0.5)
         return f, f
     if 1 in f.shape:
-        return (f[:, 0], np.full(1, spec.gain, f.dtype)) if f.shape[1] == 1 else (np.ones(1), f[0] * spec.gain)
+        return (
+            (f[:, 0], np.full(1, spec.gain, f.dtype)) if f.shape[1] == 1 else (np.ones(1), f[0] * spec.gain)
+        )
     exact = 1e-15 if x.dtype == torch.float64 else 2**-23
     both = _rank_one(f.tobytes(), f.shape, f.dtype.str, exact)
     return None if both is None else (both[0], both[1] * spec.gain)
@@ -131,7 +135,7 @@ def _banded(x: torch.Tensor, along_y: Array, along_x: Array, spec: Resample) -> 
     y_axis = _Axis.plan(len(along_y), up_y, down_y, lo_y, out_h, BLOCK)
     x_matrix = _matrix(along_x.tobytes(), along_x.dtype.str, up_x, down_x, lo_x, x_axis, x.dtype)
     y_matrix = _matrix(along_y.tobytes(), along_y.dtype.str, up_y, down_y, lo_y, y_axis, x.dtype).t()
-    wide = x_axis.count * x_axis.block
+    wide = x_axis.blocks * x_axis.block
     y = x.new_empty((planes, out_h, out_w))
     run = max(1, _CHUNK // (y_axis.reach * wide))
     for start in range(0, planes, run):
@@ -209,8 +213,8 @@ def _convolve(
     weights = kernels.flatten(0, 1).repeat(planes, 1, 1)[:, None]
     y = functional.conv2d(x[None], weights, stride=(y_axis.step, x_axis.step), groups=planes)[0]
     if y_axis.block * x_axis.block > 1:
-        y = y.unflatten(0, (planes, y_axis.block, x_axis.block)).permute(0, 3, 1, 4, 2)
-        y = y.reshape(planes, y_axis.count * y_axis.block, x_axis.count * x_axis.block)
+        phases = y.reshape(planes, y_axis.block, x_axis.block, *y.shape[1:]).permute(0, 3, 1, 4, 2)
+        y = phases.reshape(planes, y_axis.blocks * y_axis.block, x_axis.blocks * x_axis.block)
     return y[:, : y_rule[4], : x_rule[4]]
 
 

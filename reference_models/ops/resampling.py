@@ -1,14 +1,18 @@
 """What one upfirdn2d does, as data: filter, factors and padding, the sizes that follow, and the adjoint.
 
-The adjoint of upsample-filter-downsample is again upsample-filter-downsample, with the factors swapped and the
-filter mirrored. So the backward pass of the fast path, and its own backward pass, need no further operation.
+The adjoint of upsample-filter-downsample is again upsample-filter-downsample, with the factors swapped and
+the filter mirrored. So the backward pass of the fast path, and its own backward pass, need no further
+operation.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+
+# What autograd hands to a Function; it takes any attribute.
+Context = Any
 
 Pads = tuple[int, int, int, int]
 

@@ -1,7 +1,8 @@
-"""Which path the operations take: ``reference`` (the formulas as written) or ``fast`` (the same values, sooner).
+"""Which path the operations take.
 
-The choice belongs to the calling context (``contextvars``), so threads and tasks do not disturb each other.
-It is read when an operation is called; what autograd runs later for that call stays on the same path.
+``reference`` is the formulas as written, ``fast`` the same values, sooner. The choice belongs to the calling
+context (``contextvars``), so threads and tasks do not disturb each other. It is read when an operation is
+called; what autograd runs later for that call stays on the same path.
 """
 
 from __future__ import annotations

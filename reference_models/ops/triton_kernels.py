@@ -3,20 +3,22 @@
 `upfirdn2d`: one program makes one tile of one channel and visits only taps that meet a real sample, never an
 inserted zero. A 1-D filter takes two launches, one an axis.
 
-`sandwich` (filters of one dimension): resample, leaky ReLU, resample in one launch, so that the picture of the
-high rate never leaves the chip. Within a tile a 1-D filter is a banded matrix, and resampling is a product with
-it from the left and from the right. With a second input it multiplies by the derivative of the leaky ReLU at that
-input instead: the backward pass, and its own backward pass.
+`sandwich` (filters of one dimension): resample, leaky ReLU, resample in one launch, so that the picture of
+the high rate never leaves the chip. Within a tile a 1-D filter is a banded matrix, and resampling is a
+product with it from the left and from the right. With a second input it multiplies by the derivative of the
+leaky ReLU at that input instead: the backward pass, and its own backward pass. The products are three TF32
+products each, which keep float32's accuracy to about 1e-6; it takes a GPU with TF32 (NVIDIA, compute
+capability 8.0 or more).
 
-Sums are float32 (float64 for float64 inputs). Triton is imported by this module alone, and this module only when
-a CUDA tensor asks for it (or, for tests, where ``TRITON_INTERPRET=1`` runs kernels on the CPU). It translates by
-itself; only to link its launcher it calls the host's C compiler once. Where that is missing, `usable` says so and
-the plain path does the work.
+Sums are float32 (float64 for float64 inputs, which take `upfirdn2d` alone). Triton is imported by this module
+alone, and this module only when a CUDA tensor asks for it (or, for tests, where ``TRITON_INTERPRET=1`` runs
+kernels on the CPU). It translates by itself; only to link its launcher it calls the host's C compiler once.
+Where that is missing, `usable` says so and the plain path does the work.
 """
 
 # Triton reads these functions as its own language, which has no types for Python's checkers.
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped,misc,no-any-return"
-# ruff: noqa: ANN001, ANN202, D103
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,import-untyped,import-not-found,no-any-return"
+# ruff: noqa: ANN001, ANN202
 
 import functools
 import warnings
@@ -135,12 +137,12 @@ def _sandwich_tile(
         plane = (first_plane + index).to(tl.int64)
         if plane < num_planes:
             tile = _load_tile(x_ptr + plane * x_h * x_w, x_y, x_x, x_h, x_w)
-            value = tl.dot(up_y, tile, input_precision="ieee")
-            value = tl.dot(value, up_x, input_precision="ieee") * x_gain
+            value = tl.dot(up_y, tile, input_precision="tf32x3")
+            value = tl.dot(value, up_x, input_precision="tf32x3") * x_gain
             if REFERENCE:
                 tile = _load_tile(r_ptr + plane * r_h * r_w, r_y, r_x, r_h, r_w)
-                at = tl.dot(ref_y, tile, input_precision="ieee")
-                at = tl.dot(at, ref_x, input_precision="ieee") * r_gain
+                at = tl.dot(ref_y, tile, input_precision="tf32x3")
+                at = tl.dot(at, ref_x, input_precision="tf32x3") * r_gain
                 factor = tl.where(at > 0, gain, gain * slope)
                 value = value * factor
                 if CLAMP:
@@ -151,8 +153,8 @@ def _sandwich_tile(
                     value = tl.where(value > clamp, clamp, value)
                     value = tl.where(value < -clamp, -clamp, value)
             value = tl.where(mid_inside, value, 0.0)
-            value = tl.dot(down_y, value, input_precision="ieee")
-            value = tl.dot(value, down_x, input_precision="ieee") * y_gain
+            value = tl.dot(down_y, value, input_precision="tf32x3")
+            value = tl.dot(value, down_x, input_precision="tf32x3") * y_gain
             target = y_ptr + plane * y_h * y_w + out_y[:, None] * y_w + out_x[None, :]
             tl.store(target, value.to(y_ptr.dtype.element_ty), mask=out_inside)
 
@@ -185,8 +187,8 @@ def _launch(x: torch.Tensor, f: torch.Tensor, spec: Resample) -> torch.Tensor:
     if y.numel():
         with _on(x):
             _resample_tile[(tiles[0] * tiles[1] * n * c,)](
-                x, f, y, spec.gain, height, width, out_h, out_w, *tiles,
-                spec.pads[0], spec.pads[2], _shift(spec.pads[0], spec.up[0]), _shift(spec.pads[2], spec.up[1]),
+                x, f, y, spec.gain, height, width, out_h, out_w, *tiles, spec.pads[0], spec.pads[2],
+                _shift(spec.pads[0], spec.up[0]), _shift(spec.pads[2], spec.up[1]),
                 UP_X=spec.up[0], UP_Y=spec.up[1], DOWN_X=spec.down[0], DOWN_Y=spec.down[1],
                 TAPS_X=taps_x, TAPS_Y=taps_y, FLIP=spec.flip,
                 VISITS_X=-(-taps_x // spec.up[0]), VISITS_Y=-(-taps_y // spec.up[1]),
@@ -201,12 +203,18 @@ def _shift(lo: int, up: int) -> int:
 
 
 def fits(x: torch.Tensor, first: Resample, ref: Resample | None, last: Resample) -> bool:
-    """Whether `sandwich` can do this: filters of one dimension, not too long, equal factors along both axes."""
+    """Whether `sandwich` can do this: short filters of one dimension, equal factors along both axes."""
     parts = [part for part in (first, ref, last) if part is not None]
     plain = all(part.f is None or part.f.ndim == 1 for part in parts)
     square = all(part.up[0] == part.up[1] and part.down[0] == part.down[1] for part in parts)
     rising = last.up == (1, 1) and all(part.down == (1, 1) for part in parts if part is not last)
-    return plain and square and rising and x.dtype != torch.float64 and _middle(last) is not None
+    able = plain and square and rising and x.dtype != torch.float64 and _middle(last) is not None
+    return able and (interpreted() or _has_tf32(x.device))
+
+
+@functools.cache
+def _has_tf32(device: torch.device) -> bool:
+    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _middle(last: Resample) -> tuple[int, int] | None:
@@ -301,15 +309,16 @@ def usable(device: torch.device) -> bool:
         middle = reference(x, up)
         off = (upfirdn2d(x, up) - middle).abs().max()
         want = reference(torch.nn.functional.leaky_relu(middle, 0.2), down)
-        off = max(off, (sandwich(x, None, up, None, down, 1.0, 0.2, None) - want).abs().max())
+        if fits(x, up, None, down):
+            off = max(off, (sandwich(x, None, up, None, down, 1.0, 0.2, None) - want).abs().max())
         problem = None if float(off) < 1e-3 else f"results are off by {float(off):.1e}"
     except Exception as error:  # whatever a driver, a compiler or a linker can throw
         problem = f"{type(error).__name__}: {error}".split("\n")[0]
     if problem is not None:
         warnings.warn(
-            f"Triton kernels do not work on {device} ({problem}); operations take the plain path there, which "
-            "gives the same values more slowly. Triton needs a C compiler on the host to link its launcher: "
-            "`evalkit doctor` shows the environment",
+            f"Triton kernels do not work on {device} ({problem}); operations take the plain path there, "
+            "which gives the same values more slowly. Triton needs a C compiler on the host to "
+            "link its launcher; installing one (gcc or clang) brings the kernels",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -1,13 +1,15 @@
 """Upsample, filter, downsample: zero insertion, padding, an FIR filter and subsampling as one operation.
 
-Karras et al. 2020 and 2021; the resampling primitive of StyleGAN2 and StyleGAN3. Per channel: insert ``up - 1``
-zeros after every sample (also after the last), pad or crop, convolve ("valid" extent, the filter mirrored as a
-convolution does; ``flip_filter`` correlates instead), keep every ``down``-th sample, multiply by ``gain``.
+Karras et al. 2020 and 2021; the resampling primitive of StyleGAN2 and StyleGAN3. Per channel: insert ``up -
+1`` zeros after every sample (also after the last), pad or crop, convolve ("valid" extent, the filter mirrored
+as a convolution does; ``flip_filter`` correlates instead), keep every ``down``-th sample, multiply by
+``gain``.
 
 Official: NVlabs/stylegan3@c233a919a6faee6e36a316ddd4eddababad1adf9, torch_utils/ops/upfirdn2d.py. Differs: no
-CUDA extension; the fast path never multiplies by an inserted zero (`reference_models.ops.polyphase`), and on a
-GPU with Triton it is one kernel (`reference_models.ops.triton_kernels`). The fast path gives derivatives of any
-order with respect to ``x``; a filter that requires grad takes the reference path.
+CUDA extension; the fast path never multiplies by an inserted zero (`reference_models.ops.polyphase`), and on
+a GPU with Triton it is one kernel (`reference_models.ops.triton_kernels`). The fast path gives derivatives of
+any order with respect to ``x``; a filter that requires grad takes the reference path. On a CPU a value that
+is not finite makes not only its window but its block of the channel not finite.
 """
 
 from __future__ import annotations
@@ -18,14 +20,13 @@ import importlib.util
 import os
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch.nn import functional
 
 from evalkit.errors import UsageError
 from reference_models.ops import polyphase
-from reference_models.ops.resampling import Pads, Resample
+from reference_models.ops.resampling import Context, Pads, Resample
 from reference_models.ops.switch import is_fast
 
 Pair = int | Sequence[int]
@@ -134,16 +135,16 @@ def reference(x: torch.Tensor, spec: Resample) -> torch.Tensor:
 
 
 class _Resample(torch.autograd.Function):
-    """The fast path. Its derivative is the adjoint operation, which is of the same kind: any order follows."""
+    """The fast path. Its derivative is the adjoint, an operation of the same kind: any order follows."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, spec: Resample) -> torch.Tensor:
+    def forward(ctx: Context, x: torch.Tensor, spec: Resample) -> torch.Tensor:
         ctx.spec = spec
         ctx.size = x.shape[2:]
         return run_resample(x, spec)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Context, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         back: torch.Tensor = _Resample.apply(grad, ctx.spec.transposed(*ctx.size))
         return back, None
 
@@ -155,7 +156,7 @@ def run_resample(x: torch.Tensor, spec: Resample) -> torch.Tensor:
     return made
 
 
-def triton_for(x: torch.Tensor) -> Any:
+def triton_for(x: torch.Tensor) -> ModuleType | None:
     """The module of Triton kernels where it can serve ``x``, else None."""
     if x.device.type != "cuda" and not (x.device.type == "cpu" and os.environ.get("TRITON_INTERPRET")):
         return None
@@ -203,8 +204,8 @@ def check(x: torch.Tensor, spec: Resample) -> None:
         )
     if spec.f is not None and (spec.f.ndim not in (1, 2) or spec.f.numel() == 0):
         raise UsageError(
-            f"a filter has shape (taps,) or (taps_y, taps_x); given is {tuple(spec.f.shape)}: prepare it with "
-            "setup_filter"
+            f"a filter has shape (taps,) or (taps_y, taps_x); given is {tuple(spec.f.shape)}: prepare it "
+            "with setup_filter"
         )
     height, width = spec.out_size(x.shape[2], x.shape[3])
     if height < 1 or width < 1:
@@ -238,6 +239,4 @@ def _sized(
             lo, hi = (taps - down[axis] + 1) // 2, (taps - down[axis]) // 2
         sides += [lo, hi]
     total = tuple(side + more for side, more in zip(sides, extra, strict=True))
-    return upfirdn2d(
-        x, f, up=up, down=down, padding=total, flip_filter=flip, gain=gain * up[0] * up[1]
-    )
+    return upfirdn2d(x, f, up=up, down=down, padding=total, flip_filter=flip, gain=gain * up[0] * up[1])

@@ -61,6 +61,15 @@ def smooth_check(function: Callable[..., torch.Tensor], *inputs: torch.Tensor) -
         assert torch.autograd.gradgradcheck(function, leaves)
 
 
+def leaves_something(function: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> bool:
+    """Whether a drawn case is one: others are refused, and say why."""
+    try:
+        function(*inputs)
+    except UsageError as error:
+        return "nothing is left" not in str(error)
+    return True
+
+
 sides = st.integers(-3, 5)
 factors = st.integers(1, 4)
 filters = st.one_of(
@@ -90,12 +99,8 @@ def test_upfirdn2d(size, shape, up, down, padding, flip, gain, rank_one):
     def run(x: torch.Tensor) -> torch.Tensor:
         return ops.upfirdn2d(x, f, up=up, down=down, padding=padding, flip_filter=flip, gain=gain)
 
-    try:
-        run(x)
-    except UsageError as error:
-        assert "nothing is left" in str(error)
-        return
-    assert_paths_agree(run, x)
+    if leaves_something(run, x):
+        assert_paths_agree(run, x)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -137,12 +142,8 @@ def test_filtered_lrelu(batch, channels, height, width, up, down, fu, fd, paddin
             x, *made, b, up=up, down=down, padding=padding, clamp=clamp, slope=slope, flip_filter=flip
         )
 
-    try:
-        run(x, b)
-    except UsageError as error:
-        assert "nothing is left" in str(error)
-        return
-    assert_paths_agree(run, x, b)
+    if leaves_something(run, x, b):
+        assert_paths_agree(run, x, b)
 
 
 @LIMITS
@@ -161,18 +162,24 @@ def test_conv2d_resample(kernel, taps, up, down, padding, groups, flip):
 
     def run(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         return ops.conv2d_resample(
-            x, w, f, up=up, down=down, padding=padding, groups=groups, flip_weight=flip[0], flip_filter=flip[1]
+            x,
+            w,
+            f,
+            up=up,
+            down=down,
+            padding=padding,
+            groups=groups,
+            flip_weight=flip[0],
+            flip_filter=flip[1],
         )
 
-    with ops.use("reference"):
-        try:
-            run(x, w)
-        except (UsageError, RuntimeError):
-            return
-    assert_paths_agree(run, x, w)
+    if leaves_something(run, x, w):
+        assert_paths_agree(run, x, w)
 
 
-@pytest.mark.parametrize("act", ["linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish"])
+@pytest.mark.parametrize(
+    "act", ["linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish"]
+)
 @pytest.mark.parametrize(
     "options",
     [{}, {"gain": 0.7, "clamp": 0.6}, {"gain": -1.5}, {"dim": 0}, {"dim": -1, "clamp": 0.5}, {"alpha": 0.3}],
@@ -222,13 +229,13 @@ def test_modulated_conv2d_equivariant(demodulate: bool, gain: tuple[int, ...] | 
 
 def test_numerical_derivatives_of_the_fast_path():
     f, g = random(5, seed=1), random(3, 4, seed=2)
-    x = random(1, 2, 5, 4)
+    x = random(1, 1, 4, 3)
     smooth_check(lambda x: ops.upfirdn2d(x, f, up=2, down=3, padding=(3, 2, -1, 4)), x)
     smooth_check(lambda x: ops.upfirdn2d(x, g, up=(3, 1), down=(2, 1), padding=2, flip_filter=True), x)
-    b = random(2, seed=3)
+    b = random(1, seed=3)
     smooth_check(lambda x, b: ops.bias_act(x, b, act="lrelu", clamp=1.1), x, b)
-    smooth_check(lambda x, b: ops.filtered_lrelu(x, f, g, b, up=2, down=2, padding=6, clamp=2.0), x, b)
-    w = random(3, 2, 3, 3, seed=4)
+    smooth_check(lambda x, b: ops.filtered_lrelu(x, f, g, b, up=2, down=2, padding=3, clamp=2.0), x, b)
+    w = random(2, 1, 3, 3, seed=4)
     smooth_check(lambda x, w: ops.conv2d_resample(x, w, g, up=2, padding=1, flip_weight=False), x, w)
     smooth_check(lambda x, w: ops.conv2d_resample(x, w, g, down=2, padding=1), x, w)
 
