@@ -209,6 +209,10 @@ class StyleModel(ABC):
         z = self.latents(seeds)
         c = one_hot(labels, len(z), self.num_classes, self.name)
 
+        if not len(z):
+            side = self.resolution
+            return torch.empty(0, 3, side, side, dtype=torch.uint8, device=self.device)
+
         def images(z: Tensor, c: Tensor | None) -> Tensor:
             w = self._map(z, c, truncation_psi, truncation_cutoff)
             return to_rgb_bytes(self.synthesise(w), self.name)
