@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from kinks import on_either_side
 from tensor_cases import TensorCase, gradients_of, names_of
 
 from reference_models import ops
@@ -55,7 +56,9 @@ def test_losses(name: str, path: str):
     lod = case.kwargs["lod"]
     generator.set_lod(lod)
     discriminator.set_lod(lod)
-    with ops.use(path):
+    to_tf = partial(convert.to_tf, generator.config), partial(convert.to_tf, discriminator.config)
+
+    def generator_part() -> None:
         weight = case.kwargs.get("G_loss", case.kwargs["D_loss"])["cond_weight"]
         labels = case["G_loss.labels"]
         fakes = generator(case["G_loss.latents"], labels)
@@ -64,11 +67,9 @@ def test_losses(name: str, path: str):
         grid = found.scores[:, None] + found.labels if labels.shape[1] else found.scores[:, None]
         case.check("G_loss.per_sample", grid)
         case.check("G_loss.mean", found.total.mean())
-        case.gradients(
-            "G/",
-            gradients_of(found.total.mean(), generator, partial(convert.to_tf, generator.config)),
-        )
+        case.gradients("G/", gradients_of(found.total.mean(), generator, to_tf[0]))
 
+    def discriminator_part() -> None:
         reals, labels = case["reals"], case["reals.labels"]
         with torch.no_grad():
             fakes = generator(case["D_loss.latents"], labels)
@@ -85,8 +86,11 @@ def test_losses(name: str, path: str):
                 case.check("D_loss.mixed", loss.gradient.mixed)
                 case.check("D_loss.mixed_scores", loss.gradient.scores)
                 case.check("D_loss.mixed_norms", loss.gradient.norms)
-                to_tf = partial(convert.to_tf, discriminator.config)
-                case.gradients("D/", gradients_of(loss.total.mean(), discriminator, to_tf))
+                case.gradients("D/", gradients_of(loss.total.mean(), discriminator, to_tf[1]))
+
+    with ops.use(path):
+        on_either_side(case, generator_part)
+        on_either_side(case, discriminator_part)
     case.finish()
 
 
@@ -98,3 +102,22 @@ def test_variables_come_back_as_they_were(name: str):
         assert back.keys() == case.part(prefix).keys()
         for key, array in case.part(prefix).items():
             assert (back[key] == array).all(), key
+
+
+@pytest.mark.parametrize("name", names_of("progan_loss*")[:1])
+@pytest.mark.parametrize(
+    ("value", "slope", "passes"), [(5e-7, 0.2, True), (-5e-7, 1.0, True), (1e-3, 0.2, False)]
+)
+def test_only_inputs_within_rounding_of_a_corner_may_take_the_other_side(
+    name: str, value: float, slope: float, passes: bool
+):
+    def attempt() -> None:
+        x = torch.tensor([value, 2.0], requires_grad=True)
+        (gradient,) = torch.autograd.grad(torch.nn.functional.leaky_relu(x, 0.2).sum(), x)
+        assert gradient.tolist() == pytest.approx([slope, 1.0])
+
+    if passes:
+        on_either_side(TensorCase(name), attempt)
+    else:
+        with pytest.raises(AssertionError):
+            on_either_side(TensorCase(name), attempt)

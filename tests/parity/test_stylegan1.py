@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from kinks import on_either_side
 from tensor_cases import TensorCase, gradients_of, names_of
 
 from evalkit.imaging.quantise import to_uint8
@@ -140,7 +141,7 @@ def test_losses(name: str, path: str):
             noise=noise(case, generator, f"{which}."),
         )
 
-    with ops.use(path):
+    def generator_part() -> None:
         labels = case["G_loss.labels"]
         wgan = case.facts["classes"]["G_loss"].endswith("wgan")
         loss = (generator_wgan if wgan else generator_logistic)(
@@ -156,6 +157,7 @@ def test_losses(name: str, path: str):
         }
         case.gradients("G/", named)
 
+    def discriminator_part() -> None:
         labels = case["reals.labels"]
         with torch.no_grad():
             images = fakes("D_loss", labels)
@@ -172,6 +174,10 @@ def test_losses(name: str, path: str):
         case.compare("D_loss.r2_penalty", lambda: found.r2)
         to_tf = partial(convert.to_tf, discriminator.config)
         case.gradients("D/", gradients_of(found.total.mean(), discriminator, to_tf))
+
+    with ops.use(path):
+        on_either_side(case, generator_part)
+        on_either_side(case, discriminator_part)
     case.finish()
 
 
