@@ -29,7 +29,10 @@ def open_model(spec: str, *, device: str = "cpu") -> Any | None:  # noqa: ANN401
     if (found := open_random(spec, device=device)) is not None:
         return found
     path = Path(spec)
-    if not path.is_file() or kind_of(path) in ("program", "unknown"):
+    if not path.is_file():
+        return None
+    # A file that is named like a checkpoint is one to its user: what is wrong with it has to be said.
+    if kind_of(path) not in _READERS and path.suffix.lower() not in (".pkl", ".pickle"):
         return None
     return load_checkpoint(path).to(device)
 
@@ -79,16 +82,18 @@ def _unfilled(name: str, config: Any) -> Any:  # noqa: ANN401
 
 
 def _checked_kind(path: Path) -> str:
+    from reference_models.convert.inspect import inspect_checkpoint
+
     if not path.is_file():
         raise CheckpointError(f"nothing is at {path}; check the path of the checkpoint")
     kind = kind_of(path)
     if kind not in _READERS:
+        problem = inspect_checkpoint(path)["problem"]  # raises where the file is damaged
         raise CheckpointError(
-            f"{path} is no checkpoint of a reference model; accepted are the pickles of the official PyTorch "
-            "and "
-            "TensorFlow tools, PyTorch state dicts, and .safetensors that `evalkit checkpoint convert` "
-            "wrote; a "
-            "program (TorchScript, torch.export, ONNX) or a factory is measured with --model"
+            f"{path} is no checkpoint of a reference model"
+            + (f": {problem}, and nothing of it was run" if problem else "")
+            + "; accepted are the pickles of the official PyTorch and TensorFlow tools, PyTorch state dicts, "
+            "and .safetensors that `evalkit checkpoint convert` wrote"
         )
     return kind
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,16 @@ import run_eval
 from evalkit.cli.options import parse_seeds
 from evalkit.engine.sampling import tiled
 from evalkit.errors import UsageError
+
+
+class Hostile:
+    """An object whose pickle runs a command when it is read by Python's own reader."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (self.command,)
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> tuple[str, str]:
@@ -146,10 +158,10 @@ def test_bad_words_end_in_one_message(capsys, monkeypatch, tmp_path: Path, words
 def test_inspect_calls_an_unsafe_file_by_name_and_ends_in_1(capsys, tmp_path: Path):
     marker = tmp_path / "ran"
     file = tmp_path / "network.pkl"
-    file.write_bytes(b"cposix\nsystem\n(S'touch " + str(marker).encode() + b"'\ntR.")
+    file.write_bytes(pickle.dumps({"G_ema": Hostile(f"touch {marker}")}, protocol=4))
     out, _ = call(capsys, "checkpoint", "inspect", file, code=1)
     assert "posix.system" in out
     assert not marker.exists()
     _, err = call(capsys, "sample", file, "--grid", tmp_path / "a.png", code=2)
-    assert str(file) in err
+    assert f"{file} is no checkpoint of a reference model: it would call posix.system, and nothing" in err
     assert not marker.exists()

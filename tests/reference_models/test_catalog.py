@@ -89,7 +89,7 @@ def test_a_path_that_is_no_checkpoint(tmp_path: Path):
     with pytest.raises(CheckpointError, match="nothing is at .*gone.pkl; check the path"):
         reference_models.load_checkpoint(tmp_path / "gone.pkl")
     (tmp_path / "text.pkl").write_text("not a pickle at all, just words")
-    with pytest.raises(CheckpointError, match="is no checkpoint of a reference model; accepted are"):
+    with pytest.raises(CheckpointError, match="text.pkl is no model file that evalkit knows; accepted are"):
         reference_models.load_checkpoint(tmp_path / "text.pkl")
 
 
