@@ -23,7 +23,7 @@ MOST = 6
 
 
 class _Corners(TorchFunctionMode):
-    """Counts inputs of leaky rectifiers that are within rounding of 0, and gives those asked for the other sign."""
+    """Counts leaky rectifiers' inputs within rounding of 0, and gives those asked for the other sign."""
 
     def __init__(self, swapped: frozenset[int] = frozenset()) -> None:
         super().__init__()

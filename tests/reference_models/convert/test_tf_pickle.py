@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
-import sys
-import types
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tf_files import Stateful, official_class
 
 from evalkit.errors import CheckpointError, EvalkitError
 from reference_models.convert.tf_pickle import identify, read_tf_pickle
@@ -31,27 +31,10 @@ STYLEGAN_D = {"num_channels": 3, "resolution": 16, "label_size": 0, "fmap_base":
 
 
 @pytest.fixture
-def official(monkeypatch: pytest.MonkeyPatch):
+def official():
     """Makes stand-ins of the official classes, under their own names, for as long as a test writes files."""
-
-    def make(module: str, name: str, base: type) -> type:
-        made = type(name, (base,), {"__module__": module})
-        for depth in range(1, module.count(".") + 2):
-            part = ".".join(module.split(".")[:depth])
-            if part not in sys.modules:
-                monkeypatch.setitem(sys.modules, part, types.ModuleType(part))
-        monkeypatch.setattr(sys.modules[module], name, made, raising=False)
-        return made
-
-    return make
-
-
-class Stateful:
-    def __init__(self, state: object) -> None:
-        self.state = state
-
-    def __getstate__(self) -> object:
-        return self.state
+    with ExitStack() as stack:
+        yield lambda module, name, base: stack.enter_context(official_class(module, name, base))
 
 
 def state_of(network: torch.nn.Module, to_tf, kwargs: dict, marker: Path, **more: object) -> dict:
