@@ -121,15 +121,13 @@ class ExternalModel:
             if labels is not None:
                 raise UsageError(
                     f"{self.name} has no classes and labels were given; leave them out, or say how many it "
-                    "has "
-                    "(num_classes)"
+                    "has (num_classes)"
                 )
             return None
         if labels is None:
             raise UsageError(
                 f"{self.name} is conditional on {self.num_classes} classes; give labels, one a seed, from 0 "
-                "to "
-                f"{self.num_classes - 1}"
+                f"to {self.num_classes - 1}"
             )
         labels = np.asarray(labels, np.int64)
         if labels.shape != (len(seeds),) or (
@@ -137,8 +135,7 @@ class ExternalModel:
         ):
             raise UsageError(
                 f"{self.name} wants {len(seeds)} labels from 0 to {self.num_classes - 1}, one a seed; given "
-                "were "
-                f"{labels.size} of shape {labels.shape}"
+                f"were {labels.size} of shape {labels.shape}"
             )
         return labels
 
@@ -169,8 +166,7 @@ class ExternalModel:
         also = " and labels of shape [n]" if self.num_classes else ""
         raise CheckpointError(
             f"{self.name} could not be called{also}; {'; '.join(failures)}. Check the width of its latents "
-            "(--z-dim "
-            f"{self.z_dim}) and whether it takes labels; a factory can wrap any other form of call"
+            f"(--z-dim {self.z_dim}) and whether it takes labels; a factory can wrap any other form of call"
         )
 
     def _images(self, z: Tensor, labels: Int64Array | None, seeds: Int64Array) -> npt.NDArray[np.uint8]:
@@ -234,8 +230,7 @@ def load_external(
     if value_range not in RANGES:
         raise UsageError(
             f"unknown range {value_range!r} (nearest: {nearest(value_range, RANGES)}); give signed for "
-            "floats in "
-            "[-1, 1] or unit for [0, 1]"
+            "floats in [-1, 1] or unit for [0, 1]"
         )
     path, suffix = Path(spec), Path(spec).suffix.lower()
     if suffix in SUFFIXES:
@@ -250,10 +245,9 @@ def load_external(
     else:
         raise UsageError(
             f"{spec!r} names no model; accepted are package.module:factory, file.py:factory, and files "
-            "ending in "
-            f"{', '.join(SUFFIXES)}"
+            f"ending in {', '.join(SUFFIXES)}"
         )
-    width = z_dim or loaded.z_dim
+    width = loaded.z_dim if z_dim is None else z_dim
     if width is None or width < 1:
         raise UsageError(f"{spec} does not say how wide its latents are; give --z-dim N")
     classes = num_classes or attribute(loaded.function, "num_classes") or 0

@@ -66,8 +66,7 @@ def make(place: str, name: str, spec: str, device: str) -> Loaded:
     if not callable(made):
         raise CheckpointError(
             f"{spec} returned {type(made).__name__}; a factory takes no arguments and returns a torch module "
-            "or a "
-            "function of latents"
+            "or a function of latents"
         )
     if hasattr(made, "state_dict") and hasattr(made, "eval"):
         made = made.to(device).eval()
@@ -129,9 +128,9 @@ def read_torchscript(path: Path, device: str) -> Loaded:
     if not any(name.endswith("/constants.pkl") for name in names):
         raise CheckpointError(
             f"{path} holds no TorchScript program; it is a state dict or a pickled object: numbers without "
-            "the network "
-            "they belong to. Write a factory that builds the network and loads the state dict, and give "
-            "file.py:factory (docs/evaluate-your-model.md shows one), or save torch.jit.script(model)"
+            "the network they belong to. Write a factory that builds the network and loads the state dict, "
+            "and give file.py:factory (docs/evaluate-your-model.md shows one), or save "
+            "torch.jit.script(model)"
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is being retired; its files are still there
@@ -140,8 +139,7 @@ def read_torchscript(path: Path, device: str) -> Loaded:
         except (RuntimeError, ValueError, OSError) as error:
             raise CheckpointError(
                 f"{path} cannot be read as TorchScript ({_first_line(error)}); it is cut short, or was "
-                "written by a "
-                "newer torch"
+                "written by a newer torch"
             ) from error
     script.eval()
     return Loaded(function=script, identity=sha256_file(path), z_dim=attribute(script, "z_dim"))
@@ -164,8 +162,7 @@ def read_exported(path: Path, device: str) -> Loaded:
     except Exception as error:  # its reader raises many kinds for files that are not its own
         raise CheckpointError(
             f"{path} cannot be read as a torch.export program ({type(error).__name__}: "
-            f"{_first_line(error)}); save one "
-            "with torch.export.save"
+            f"{_first_line(error)}); save one with torch.export.save"
         ) from error
     batch, width = _exported_shape(program)
     return Loaded(function=program.module(), identity=sha256_file(path), z_dim=width, batch=batch)

@@ -61,6 +61,8 @@ def numpy_globals() -> Mapping[tuple[str, str], Callable[..., Any]]:
         ("numpy", "dtype"): _dtype,
         ("numpy", "ndarray"): _never,  # only ever an argument of _reconstruct
         ("_codecs", "encode"): _encode,
+        ("__builtin__", "bytes"): _no_bytes,
+        ("builtins", "bytes"): _no_bytes,
     }
     for core in ("numpy.core", "numpy._core"):
         table[f"{core}.multiarray", "_reconstruct"] = _reconstruct
@@ -78,6 +80,10 @@ def _never(*arguments: object) -> object:
     raise CheckpointError("numpy.ndarray is called directly, which NumPy never writes; it was made by hand")
 
 
+def _no_bytes() -> bytes:
+    return b""  # how protocol 2 spells them
+
+
 def _encode(text: object, encoding: object = "utf-8") -> bytes:
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise CheckpointError("_codecs.encode is used for something else than bytes; it was made by hand")
@@ -89,8 +95,7 @@ def _dtype(name: object, align: object = False, copy: object = False) -> _Type:
         shown = clip(name) if isinstance(name, str) else type(name).__name__
         raise CheckpointError(
             f"an array is of type {shown}, and only numbers of at most 8 bytes are read (f, i, u and b); "
-            "arrays of "
-            "Python objects are never loaded"
+            "arrays of Python objects are never loaded"
         )
     return _Type(np.dtype(name))
 

@@ -103,8 +103,7 @@ class _Module:
             shown = version if type(version) is int and abs(version) < 1000 else type(version).__name__
             raise CheckpointError(
                 f"a network object is of format version {shown}; version {_PERSISTENCE_VERSION}, which "
-                "StyleGAN2-ADA "
-                "and StyleGAN3 write, is the one that is read"
+                "StyleGAN2-ADA and StyleGAN3 write, is the one that is read"
             )
         self.source, self.class_name, self.state = meta["module_src"], meta["class_name"], meta["state"]
         if not isinstance(self.source, str) or not isinstance(self.class_name, str):
@@ -368,8 +367,11 @@ def _plain(value: object, where: str, depth: int, left: list[int]) -> Any:  # no
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
-        left[0] -= value.size
-        return _plain(None, where, depth, left) or value.tolist()
+        return (
+            _plain(value.tolist(), where, depth, left)
+            if value.size <= left[0]
+            else _plain(None, where, 0, left)
+        )
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(item, where, depth - 1, left) for item in value)
     if isinstance(value, dict):

@@ -97,15 +97,13 @@ class RestrictedUnpickler:
             if operations > self._max_operations:
                 raise self._bad(
                     f"has more than {self._max_operations:,} pickle operations, far more than a model needs; "
-                    "it was "
-                    "made to exhaust this machine"
+                    "it was made to exhaust this machine"
                 )
             handler = _HANDLERS.get(code)
             if handler is None:
                 raise self._bad(
                     f"uses pickle opcode {code:#04x}, which files of numbers do not need or have no more; it "
-                    "is "
-                    "damaged, of another kind, or hostile"
+                    "is damaged, of another kind, or hostile"
                 )
             handler(self)
         if self._below:
@@ -124,8 +122,7 @@ class RestrictedUnpickler:
         if size > self._left:
             raise self._bad(
                 f"ends too early: {size:,} more bytes are announced and {self._left:,} are there; the file "
-                "is cut "
-                "short or damaged: get it again"
+                "is cut short or damaged: get it again"
             )
         data = self._file.read(size)
         if len(data) != size:
@@ -251,8 +248,7 @@ class RestrictedUnpickler:
         if (module, name) not in self._allowed:
             raise self._bad(
                 f"names the global {found}, which has no place in such a file and is never called; nothing "
-                "of the "
-                "file was run. Do not open it with other tools; get the model from its authors"
+                "of the file was run. Do not open it with other tools; get the model from its authors"
             )
         return found
 

@@ -181,8 +181,8 @@ class Extractor(ABC):
             can = [layer for layer in self.info.layers if all(name in tensors for name in self.shapes(layer))]
             serves = f"it serves layer {', '.join(can)} alone" if can else advice
             raise WeightsError(
-                f"{where}, layer {', '.join(self.layers)}: it has no tensor {missing[0]!r} "
-                f"({len(missing)} are missing); {serves}"
+                f"{where}, layer {', '.join(self.layers)}: it has no tensor {missing[0]!r} ({len(missing)} "
+                f"are missing); {serves}"
             )
         known = {name for layer in self.info.layers for name in self.shapes(layer)}
         foreign = [name for name in tensors if name not in known and not self.is_ignored(name)]
@@ -196,8 +196,8 @@ class Extractor(ABC):
             value = tensors[name].detach().float()
             if tuple(value.shape) != tuple(shape):
                 raise WeightsError(
-                    f"{where}: {name!r} has shape {tuple(value.shape)} and should have "
-                    f"{tuple(shape)}; {advice}"
+                    f"{where}: {name!r} has shape {tuple(value.shape)} and should have {tuple(shape)}; "
+                    f"{advice}"
                 )
             if not np.isfinite(value.numpy()).all():
                 raise WeightsError(f"{where}: {name!r} holds NaN or infinite values; {advice}")

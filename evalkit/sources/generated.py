@@ -229,14 +229,14 @@ def round_floats(
     largest = float(np.nanmax(np.abs(images), initial=0.0))
     if largest > _FAR_OUTSIDE and np.isfinite(largest):
         raise SourceError(
-            f"{where} returned floats up to {largest:.6g}; expected are floats in [{low}, {high}]: "
-            f"return uint8 for grey levels, or {wording.how} for [0, 1] (the "
+            f"{where} returned floats up to {largest:.6g}; expected are floats in [{low}, {high}]: return "
+            f"uint8 for grey levels, or {wording.how} for [0, 1] (the "
             'default is "signed" for [-1, 1])'
         )
     if value_range == "unit" and np.count_nonzero(images < -0.25) > _BELOW_UNIT * images.size:
         raise SourceError(
-            f"{where} {wording.declares}, floats in [0, 1], and returned many negative "
-            f"ones, down to {float(images.min()):.6g}; declare 'signed' if its images are in [-1, 1]"
+            f"{where} {wording.declares}, floats in [0, 1], and returned many negative ones, down to "
+            f"{float(images.min()):.6g}; declare 'signed' if its images are in [-1, 1]"
         )
     try:
         return to_uint8(images, value_range)

@@ -93,8 +93,7 @@ def clean_tensors(tensors: Mapping[str, Any], where: str) -> dict[str, Array]:
             bad = int(np.count_nonzero(~np.isfinite(array)))
             raise CheckpointError(
                 f"{where}: {bad:,} of {array.size:,} values of {name} are NaN or infinite; training had "
-                "failed when "
-                "it was saved, or the file is damaged: use an earlier checkpoint"
+                "failed when it was saved, or the file is damaged: use an earlier checkpoint"
             )
         cleaned[name] = array
     return cleaned
@@ -178,8 +177,7 @@ def read_checkpoint(path: str | Path) -> Stored:
         # NumPy has no bfloat16, of which safetensors makes a KeyError, a TypeError or an AttributeError.
         raise CheckpointError(
             f"{numbers} cannot be read as safetensors ({type(error).__name__}: {_line(error)}); it is cut "
-            "short or "
-            "damaged: get it again"
+            "short or damaged: get it again"
         ) from error
     tensors = clean_tensors(loaded, str(numbers))
     if arrays_sha256(tensors) != facts["tensors_sha256"]:
@@ -212,8 +210,8 @@ def read_description(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(
             f"{path} is missing: evalkit's checkpoints are a pair NAME.safetensors and NAME.json, and "
-            "numbers alone do "
-            "not say which model they are; put the JSON beside them, or convert the original file again"
+            "numbers alone do not say which model they are; put the JSON beside them, or convert the "
+            "original file again"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON ({_line(error)}); get it again") from error

@@ -31,8 +31,8 @@ Array = npt.NDArray[Any]
 
 _ACCEPTED = (
     "network pickles of StyleGAN2-ADA and StyleGAN3, TensorFlow pickles of ProGAN, StyleGAN and StyleGAN2, "
-    "evalkit's "
-    "NAME.safetensors with NAME.json, PyTorch state dicts, TorchScript, torch.export programs and ONNX graphs"
+    "evalkit's NAME.safetensors with NAME.json, PyTorch state dicts, TorchScript, torch.export programs and "
+    "ONNX graphs"
 )
 _TORCH_GLOBALS = {
     "torch._utils._rebuild_tensor_v2",
@@ -328,8 +328,7 @@ def _legacy_state(file: Path, found: Survey) -> dict[str, Any]:
 def _foreign(file: Path, names: set[str]) -> CheckpointError:
     return CheckpointError(
         f"{file} holds Python objects beside tensors ({', '.join(sorted(names))}), which opening it would "
-        "call; ask for "
-        "the state dict alone (torch.save(model.state_dict(), …)) or safetensors"
+        "call; ask for the state dict alone (torch.save(model.state_dict(), …)) or safetensors"
     )
 
 

@@ -52,8 +52,7 @@ def check_total(given: Shapes, wanted: Shapes, model: str) -> None:
     ]
     raise CheckpointError(
         f"the tensors do not fit {model}; {'; '.join(parts)}. Give the checkpoint of this model and "
-        "configuration "
-        "(`evalkit checkpoint inspect FILE` shows which it is)"
+        "configuration (`evalkit checkpoint inspect FILE` shows which it is)"
     )
 
 
@@ -154,8 +153,7 @@ def _converted(
     if problems:
         raise CheckpointError(
             f"the file cannot be converted for {model}; {'; '.join(problems)}. It belongs to another model "
-            "or to "
-            "changed code (`evalkit checkpoint inspect FILE` shows what it holds)"
+            "or to changed code (`evalkit checkpoint inspect FILE` shows what it holds)"
         )
     return made
 

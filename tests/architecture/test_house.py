@@ -33,19 +33,41 @@ LEVELS = {
     "evalkit.metrics": 2,
     "evalkit.protocols": 3,
     "evalkit.features": 3,
+    "evalkit.adapters": 3,
+    # Readers of files that hold data alone: numpy, the floor and each other, so that anyone may use them.
+    "evalkit.adapters.passive": 0,
+    "evalkit.adapters.numpy_pickle": 1,
+    "evalkit.adapters.pickle_machine": 1,
+    "evalkit.adapters.restricted_pickle": 2,
+    "evalkit.adapters.nvidia_pickle": 3,
     "evalkit.engine": 4,
     "evalkit.cli": 5,
     "reference_models": 5,
     "leaderboards": 5,
     "run_eval": 6,
 }
+_PICKLES = {
+    f"evalkit.adapters.{name}"
+    for name in ("numpy_pickle", "passive", "pickle_machine", "restricted_pickle")
+}
 ALLOWED = {
     "evalkit.imaging": {0},
-    "reference_models": {"evalkit.sources", "evalkit.imaging"},
+    "reference_models": {
+        "evalkit.sources",
+        "evalkit.imaging",
+        "evalkit.adapters.nvidia_pickle",
+        "evalkit.adapters.restricted_pickle",
+    },
     "leaderboards": {"evalkit.protocols", "evalkit.records", "evalkit.uncertainty"},
     "evalkit.metrics": {"evalkit.imaging"},
     "evalkit.sources": {"evalkit.imaging"},
     "evalkit.features": {"evalkit.sources", "evalkit.imaging"},
+    "evalkit.adapters": {"evalkit.sources", "evalkit.imaging"},
+    "evalkit.adapters.nvidia_pickle": _PICKLES,
+    "evalkit.adapters.numpy_pickle": _PICKLES,
+    "evalkit.adapters.passive": _PICKLES,
+    "evalkit.adapters.pickle_machine": _PICKLES,
+    "evalkit.adapters.restricted_pickle": _PICKLES,
     "evalkit.protocols": {"evalkit.records"},
     "evalkit.records": set(),
     "evalkit.uncertainty": set(),
