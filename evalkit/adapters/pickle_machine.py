@@ -372,8 +372,8 @@ _HANDLERS: Mapping[int, Callable[[RestrictedUnpickler], object]] = {
     0x90: lambda m: m._add(m._since_mark()),
     ord("c"): lambda m: m._push(m._find(m._line(), m._line())),
     0x93: RestrictedUnpickler._stack_global,
-    ord("R"): RestrictedUnpickler._reduce,
-    0x81: RestrictedUnpickler._reduce,  # NEWOBJ: here a class and a function are the same
+    ord("R"): lambda m: m._reduce(),
+    0x81: lambda m: m._reduce(),  # NEWOBJ: here a class and a function are the same
     ord("b"): RestrictedUnpickler._build,
     ord("Q"): RestrictedUnpickler._persistent_id,
     0x94: lambda m: m._remember(len(m._memo)),

@@ -58,6 +58,13 @@ class _Surveyor(RestrictedUnpickler):
         self._found.add(str(found))
         return found
 
+    def _reduce(self) -> None:
+        # Torch's first format keeps classes behind persistent ids.
+        if len(self._stack) > 1 and isinstance(self._stack[-2], Inert):
+            self._pop()
+        else:
+            super()._reduce()
+
     def _call(self, function: Global, arguments: tuple[Any, ...]) -> object:
         if (function.module, function.name) == _NESTED and arguments and isinstance(arguments[0], bytes):
             inside = survey(io.BytesIO(arguments[0]), what=self._what, pickles=_NESTED_PICKLES)

@@ -84,6 +84,7 @@ def clean_tensors(tensors: Mapping[str, Any], where: str) -> dict[str, Array]:
             value = value.detach().cpu()
             value = value.float() if str(value.dtype) == "torch.bfloat16" else value
             value = value.numpy()
+        value = np.asarray(value) if isinstance(value, np.generic) else value
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
             raise CheckpointError(
                 f"{where}: {name} is no array of numbers; the file is damaged or of another kind"

@@ -78,7 +78,7 @@ class Rule:
     flip: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if sorted(_FIELD.findall(self.theirs)) != sorted(_FIELD.findall(self.ours)):
+        if set(_FIELD.findall(self.theirs)) != set(_FIELD.findall(self.ours)):
             raise ValueError(
                 f"{self.theirs} and {self.ours} have other fields, so one does not tell the other"
             )
