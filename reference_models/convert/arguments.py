@@ -10,6 +10,8 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from evalkit.errors import CheckpointError, nearest
 
 
@@ -40,13 +42,8 @@ class Arguments:
     def number(self, name: str, default: float) -> float:
         """Takes a finite number."""
         value = self._take(name, default)
-        if isinstance(value, bool) or isinstance(value, str | bytes):
-            raise self._wrong(name, value, "a number")
-        try:
-            number = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError, OverflowError):
-            raise self._wrong(name, value, "a number") from None
-        if not math.isfinite(number):
+        number = _finite(value)
+        if number is None:
             raise self._wrong(name, value, "a finite number")
         return number
 
@@ -57,7 +54,7 @@ class Arguments:
     def flag(self, name: str, default: bool) -> bool:
         """Takes true or false."""
         value = self._take(name, default)
-        if value not in (True, False):
+        if not isinstance(value, int | np.bool_) or value not in (True, False):
             raise self._wrong(name, value, "True or False")
         return bool(value)
 
@@ -71,11 +68,10 @@ class Arguments:
     def numbers(self, name: str, default: Sequence[float]) -> tuple[float, ...]:
         """Takes a list of numbers."""
         value = self._take(name, default)
-        if not isinstance(value, list | tuple) or not all(
-            isinstance(one, int | float) and not isinstance(one, bool) for one in value
-        ):
-            raise self._wrong(name, value, "a list of numbers")
-        return tuple(value)
+        numbers = [_finite(one) for one in value] if isinstance(value, list | tuple) else [None]
+        if None in numbers:
+            raise self._wrong(name, value, "a list of finite numbers")
+        return tuple(one for one in numbers if one is not None)
 
     def group(self, name: str) -> Arguments:
         """Takes a dictionary of further arguments; none given is an empty one."""
@@ -117,3 +113,13 @@ class Arguments:
             f"{self._what}: the constructor argument {name} is {value!r}, which is not {wanted}; the file is "
             "damaged or belongs to another network"
         )
+
+
+def _finite(value: object) -> float | None:
+    if isinstance(value, bool | str | bytes):
+        return None
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

@@ -138,17 +138,18 @@ class MappingNetwork(nn.Module):
 
     def _join(self, z: Tensor | None, c: Tensor | None) -> Tensor:
         parts = []
+        dtype = next(self.parameters()).dtype
         if self.z_dim > 0:
             if z is None or z.ndim != 2 or z.shape[1] != self.z_dim:
                 given = "none" if z is None else f"some of shape {tuple(z.shape)}"
                 raise UsageError(
                     f"{self.what} takes latents of shape (n, {self.z_dim}) and was given {given}"
                 )
-            parts.append(pixel_norm(z.float()))
+            parts.append(pixel_norm(z.to(dtype)))
         num = len(parts[0]) if parts else (0 if c is None else len(c))
         c = check_labels(c, num, self.c_dim, self.what)
         if self.embed is not None and c is not None:
-            parts.append(pixel_norm(self.embed(c.float())))
+            parts.append(pixel_norm(self.embed(c.to(dtype))))
         return torch.cat(parts, dim=1)
 
     def _truncate(self, ws: Tensor, psi: float, cutoff: int | None) -> Tensor:

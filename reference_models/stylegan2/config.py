@@ -80,6 +80,7 @@ class DiscriminatorConfig:
 
     Attributes:
         cmap_dim: Width of the projection of the labels; None is the channels of the 4x4 block.
+        epilogue_activation: Activation of the 4x4 block.
         freeze_layers: Convolutions that are not trained, counted from the image.
         mbstd_group_size: Samples in a group of the minibatch standard deviation; None is the whole batch.
         mbstd_num_channels: Channels it appends; 0 leaves it out.
@@ -96,6 +97,7 @@ class DiscriminatorConfig:
     cmap_dim: int | None = None
     resample_filter: tuple[float, ...] = (1, 3, 3, 1)
     activation: str = "lrelu"
+    epilogue_activation: str = "lrelu"
     freeze_layers: int = 0
     mbstd_group_size: int | None = 4
     mbstd_num_channels: int = 1
@@ -104,6 +106,7 @@ class DiscriminatorConfig:
     def __post_init__(self) -> None:
         what = "StyleGAN2's discriminator"
         _check(self, what, 8)  # the 4x4 block takes features, not images
+        check_choice(what, "epilogue_activation", self.epilogue_activation, tuple(ACTIVATIONS))
         check_whole(what, "freeze_layers", self.freeze_layers, 0)
         check_whole(what, "mbstd_num_channels", self.mbstd_num_channels, 0)
         if self.mbstd_group_size is not None:

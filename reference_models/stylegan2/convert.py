@@ -91,7 +91,6 @@ def discriminator_config_from_official(
     default = DiscriminatorConfig()
     for arguments in (top, block):
         arguments.ignore(*_IGNORED)
-    activation = block.word("activation", default.activation)
     config = DiscriminatorConfig(
         c_dim=top.whole("c_dim", default.c_dim),
         img_resolution=top.whole("img_resolution", default.img_resolution),
@@ -102,7 +101,8 @@ def discriminator_config_from_official(
         conv_clamp=top.number_or_none("conv_clamp", None if ada else default.conv_clamp),
         cmap_dim=top.whole_or_none("cmap_dim", default.cmap_dim),
         resample_filter=block.numbers("resample_filter", default.resample_filter),
-        activation=activation,
+        activation=block.word("activation", default.activation),
+        epilogue_activation=epilogue.word("activation", default.epilogue_activation),
         freeze_layers=block.whole("freeze_layers", default.freeze_layers),
         mbstd_group_size=epilogue.whole_or_none("mbstd_group_size", default.mbstd_group_size),
         mbstd_num_channels=epilogue.whole("mbstd_num_channels", default.mbstd_num_channels),

@@ -119,9 +119,10 @@ def discriminator_config_from_tf(kwargs: Mapping[str, Any]) -> DiscriminatorConf
         CheckpointError: An option is unknown or asks for what cannot be rebuilt.
         UsageError: A size that no discriminator can have.
     """
-    return DiscriminatorConfig(
-        **_translated(kwargs, _DISCRIMINATOR, "stylegan2 discriminator"), conv_clamp=None
-    )
+    found = _translated(kwargs, _DISCRIMINATOR, "stylegan2 discriminator")
+    # One nonlinearity serves the whole network there.
+    last = found.get("activation", "lrelu")
+    return DiscriminatorConfig(**found, epilogue_activation=last, conv_clamp=None)
 
 
 def _translated(kwargs: Mapping[str, Any], fields: Mapping[str, str], what: str) -> dict[str, Any]:

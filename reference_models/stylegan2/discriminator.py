@@ -113,7 +113,9 @@ class DiscriminatorEpilogue(nn.Module):
         self.fromrgb: ResampledConv2d | None = None
         if config.architecture == "skip":
             # The only convolution that is never clamped.
-            self.fromrgb = ResampledConv2d(config.img_channels, channels, 1, activation=config.activation)
+            self.fromrgb = ResampledConv2d(
+                config.img_channels, channels, 1, activation=config.epilogue_activation
+            )
         self.mbstd: MinibatchStd | None = None
         if config.mbstd_num_channels > 0:
             self.mbstd = MinibatchStd(config.mbstd_group_size, config.mbstd_num_channels)
@@ -121,10 +123,10 @@ class DiscriminatorEpilogue(nn.Module):
             channels + config.mbstd_num_channels,
             channels,
             3,
-            activation=config.activation,
+            activation=config.epilogue_activation,
             conv_clamp=config.conv_clamp,
         )
-        self.fc = FullyConnected(channels * 16, channels, activation=config.activation)
+        self.fc = FullyConnected(channels * 16, channels, activation=config.epilogue_activation)
         self.out = FullyConnected(channels, config.projection if config.c_dim > 0 else 1)
 
     def forward(self, x: Tensor, img: Tensor | None) -> Tensor:

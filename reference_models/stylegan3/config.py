@@ -27,7 +27,7 @@ class GeneratorConfig:
         z_dim: Width of the latent.
         c_dim: Number of classes; 0 is an unconditional model.
         w_dim: Width of the style.
-        img_resolution: Side of the image, a power of two.
+        img_resolution: Side of the image, a power of two of 8 or more.
         img_channels: Channels of the image.
         channel_base: A layer of cutoff f has ``min(channel_base / (2 f), channel_max)`` channels, rounded.
         channel_max: See ``channel_base``.
@@ -74,7 +74,7 @@ class GeneratorConfig:
         for name in ("z_dim", "w_dim", "img_channels", "channel_max"):
             check_whole(what, name, getattr(self, name), 1)
         check_whole(what, "c_dim", self.c_dim, 0)
-        check_side(what, self.img_resolution)
+        check_side(what, self.img_resolution, 8)
         check_whole(what, "channel_base", self.channel_base, self.img_resolution, 2**30)
         check_whole(what, "num_layers", self.num_layers, 1, _DEEPEST)
         check_whole(what, "num_critical", self.num_critical, 0, self.num_layers - 1)
@@ -93,10 +93,15 @@ class GeneratorConfig:
                 f"{what}: first_cutoff is {self.first_cutoff}, above {self.img_resolution / 2}, the highest "
                 f"frequency of {self.img_resolution} pixels; give a lower one or a larger img_resolution"
             )
-        if self.first_stopband <= self.first_cutoff or self.last_stopband_rel <= 1:
+        if not 0.5 <= self.first_stopband <= self.img_resolution:
+            raise UsageError(
+                f"{what}: first_stopband is {self.first_stopband}; give 0.5 (a rate of 1) to "
+                f"{self.img_resolution}, the picture's rate"
+            )
+        if self.first_stopband <= self.first_cutoff or not 1 < self.last_stopband_rel <= 2:
             raise UsageError(
                 f"{what}: stopbands begin above the cutoffs; first_cutoff is {self.first_cutoff}, "
-                f"first_stopband {self.first_stopband}, last_stopband_rel {self.last_stopband_rel} (above 1)"
+                f"first_stopband {self.first_stopband}, last_stopband_rel {self.last_stopband_rel} (above 1, to 2)"
             )
 
     @property

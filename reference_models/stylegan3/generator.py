@@ -63,7 +63,7 @@ class SynthesisNetwork(nn.Module):
                 f"StyleGAN3's synthesis takes w of shape (n, {self.num_ws}, {self.w_dim}); given is "
                 f"{tuple(ws.shape)}"
             )
-        first, *others = ws.float().unbind(dim=1)
+        first, *others = ws.unbind(dim=1)
         x: Tensor = self.input(first, transform)
         for name, w in zip(self.layer_names, others, strict=True):
             x = getattr(self, name)(x, w, update_emas=update_emas)

@@ -68,8 +68,10 @@ class SynthesisInput(nn.Module):
         # Frequencies that the transform lifts out of the band fade away, so that nothing aliases.
         amplitudes = (1 - (freqs.norm(dim=2) - bandwidth) / (rate / 2 - bandwidth)).clamp(0, 1)
         width, height = self.plan.size
-        x = ((torch.arange(width, device=w.device) + 0.5) / width - 0.5) * (width / rate)
-        y = ((torch.arange(height, device=w.device) + 0.5) / height - 0.5) * (height / rate)
+        x, y = (
+            ((torch.arange(side, dtype=w.dtype, device=w.device) + 0.5) / side - 0.5) * (side / rate)
+            for side in (width, height)
+        )
         turns = (
             freqs[:, None, None, :, 0] * x[None, None, :, None]
             + freqs[:, None, None, :, 1] * y[None, :, None, None]
@@ -152,7 +154,7 @@ class SynthesisLayer(nn.Module):
         plan = self.plan
         if update_emas:
             self.magnitude_ema.copy_(
-                x.detach().float().square().mean().lerp(self.magnitude_ema, self.magnitude_ema_beta)
+                x.detach().square().mean().lerp(self.magnitude_ema, self.magnitude_ema_beta)
             )
         styles = self.affine(w)
         if plan.is_torgb:

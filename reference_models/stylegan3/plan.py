@@ -12,12 +12,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from evalkit.errors import UsageError
 from reference_models.stylegan3.config import GeneratorConfig
 
 Size = tuple[int, int]
 
 # Where twice a stopband edge is a power of two in mathematics, one bit too much would double the rate.
 _GUARD = 1e-9
+# Published networks have 24 at most.
+_MOST_TAPS = 192
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +144,9 @@ def plan(config: GeneratorConfig) -> Plan:
 
     Returns:
         Layers named ``L{index}_{side of the output}_{output channels}``.
+
+    Raises:
+        UsageError: Two layers are so far apart that the filter between them would be enormous.
     """
     last, side = config.num_layers, config.img_resolution
     cutoffs, stopbands, rates, sizes, channels = [], [], [], [], []
@@ -181,5 +187,12 @@ def plan(config: GeneratorConfig) -> Plan:
             lrelu_upsampling=config.lrelu_upsampling,
             radial=config.use_radial_filters,
         )
+    for name, layer in layers.items():
+        if max(layer.up_taps, layer.down_taps) > _MOST_TAPS:
+            raise UsageError(
+                f"StyleGAN3's generator: layer {name} would go from rate {layer.in_rate} to {layer.out_rate} "
+                f"through a filter of {max(layer.up_taps, layer.down_taps)} taps; give more layers, a higher "
+                f"first_stopband or a smaller filter_size (at most {_MOST_TAPS} taps)"
+            )
     first = InputPlan(channels=channels[0], size=(sizes[0], sizes[0]), rate=rates[0], bandwidth=cutoffs[0])
     return Plan(input=first, layers=layers)

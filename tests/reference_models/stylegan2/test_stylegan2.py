@@ -497,11 +497,11 @@ def test_both_layouts_of_official_arguments():
         ({"synthesis_kwargs": {"channel_bas": 8}}, r"generator, synthesis_kwargs: unknown .* 'channel_bas'"),
         ({"synthesis_kwargs": {}, "channel_base": 8192}, "unknown constructor argument 'channel_base'"),
         ({"z_dim": "512"}, "the constructor argument z_dim is '512', which is not a whole number"),
-        ({"conv_clamp": "a"}, "conv_clamp is 'a', which is not a number"),
+        ({"conv_clamp": "a"}, "conv_clamp is 'a', which is not a finite number"),
         ({"conv_clamp": math.nan}, "conv_clamp is nan, which is not a finite number"),
         ({"use_noise": "yes"}, "use_noise is 'yes', which is not True or False"),
         ({"architecture": 3}, "architecture is 3, which is not a string"),
-        ({"resample_filter": "1331"}, "resample_filter is '1331', which is not a list of numbers"),
+        ({"resample_filter": "1331"}, "resample_filter is '1331', which is not a list of finite numbers"),
         ({"mapping_kwargs": [1]}, r"mapping_kwargs is \[1\], which is not a dictionary"),
     ],
 )
@@ -558,3 +558,43 @@ def test_a_network_that_gives_nan_makes_no_images():
         network.synthesis.b16.torgb.bias.fill_(math.nan)
     with pytest.raises(SourceError, match="NaN"):
         Model(network, name="broken").sample(np.arange(2))
+
+
+def test_arguments_of_files_that_came_from_tensorflow():
+    """The official converter of older files spells every argument out."""
+    mapping = {"num_layers": 8, "embed_features": None, "layer_features": None, "activation": "lrelu"}
+    generator = convert.config_from_official(
+        {
+            "z_dim": 512, "c_dim": 0, "w_dim": 512, "img_resolution": 256, "img_channels": 3,
+            "mapping_kwargs": {**mapping, "lr_multiplier": 0.01, "w_avg_beta": 0.995},
+            "synthesis_kwargs": {
+                "channel_base": 32768, "channel_max": 512, "num_fp16_res": 0, "conv_clamp": None,
+                "architecture": "skip", "resample_filter": [1, 3, 3, 1], "use_noise": True,
+                "activation": "lrelu",
+            },
+        }
+    )  # fmt: skip
+    assert generator == GeneratorConfig(
+        img_resolution=256, conv_clamp=None, mapping=MappingConfig(w_avg_beta=0.995)
+    )
+    judge = convert.discriminator_config_from_official(
+        {
+            "c_dim": 0, "img_resolution": 256, "img_channels": 3, "architecture": "resnet",
+            "channel_base": 32768, "channel_max": 512, "num_fp16_res": 0, "conv_clamp": None, "cmap_dim": 512,
+            "block_kwargs": {"activation": "lrelu", "resample_filter": [1, 3, 3, 1], "freeze_layers": 0},
+            "mapping_kwargs": {**mapping, "lr_multiplier": 0.1},
+            "epilogue_kwargs": {"mbstd_group_size": None, "mbstd_num_channels": 1, "activation": "relu"},
+        }
+    )  # fmt: skip
+    assert judge == DiscriminatorConfig(
+        img_resolution=256, conv_clamp=None, cmap_dim=512, mbstd_group_size=None, epilogue_activation="relu",
+        mapping=MappingConfig(lr_multiplier=0.1, w_avg_beta=None),
+    )  # fmt: skip
+
+
+def test_double_precision_is_kept():
+    network, judge = seeded(Generator, SMALL).double(), seeded(Discriminator, SMALL_D).double()
+    img = network(normal(4, 10), labels(4))
+    assert img.dtype == torch.float64
+    assert judge(img, labels(4)).dtype == torch.float64
+    torch.testing.assert_close(img.float(), seeded(Generator, SMALL)(normal(4, 10), labels(4)))

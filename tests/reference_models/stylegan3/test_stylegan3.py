@@ -219,15 +219,24 @@ def test_what_it_offers():
             r"600\.0, above 512\.0, the highest frequency of 1024 pixels",
         ),
         ("first_stopband", 1.0, r"stopbands begin above the cutoffs; .* first_stopband 1\.0"),
-        ("last_stopband_rel", 0.9, r"last_stopband_rel 0\.9 \(above 1\)"),
+        ("last_stopband_rel", 0.9, r"last_stopband_rel 0\.9 \(above 1, to 2\)"),
         ("magnitude_ema_beta", 2.0, r"magnitude_ema_beta is 2\.0; give 0 to 1"),
         ("output_scale", math.inf, "output_scale is inf; give a number above 0"),
+        ("first_stopband", 0.1, r"first_stopband is 0\.1; give 0\.5 \(a rate of 1\) to 1024"),
         ("filter_size", 0, "filter_size is 0; give a whole number from 1"),
     ],
 )
 def test_sizes_that_cannot_be(field: str, value: object, message: str):
     with pytest.raises(UsageError, match=message):
         GeneratorConfig(**{field: value})
+
+
+def test_layers_too_far_apart():
+    config = replace(T, img_resolution=4096, channel_base=4096, num_layers=3, num_critical=1, filter_size=64)
+    with pytest.raises(
+        UsageError, match=r"from rate 16 to 256 through a filter of 2048 taps; give more layers"
+    ):
+        plan(config)
 
 
 def test_official_arguments():
@@ -263,3 +272,13 @@ def test_shapes_that_do_not_fit():
         network.synthesis(normal(2, 5, 12))
     with pytest.raises(UsageError, match=r"StyleGAN3's generator takes latents of shape \(n, 10\)"):
         network(normal(2, 11))
+
+
+def test_double_precision_is_kept():
+    network = trained(SMALL)
+    z = normal(2, 10)
+    with torch.no_grad():
+        single, double = network(z), network.double()(z)
+        assert double.dtype == torch.float64
+        assert network(z, update_emas=True).dtype == torch.float64
+    torch.testing.assert_close(double.float(), single, rtol=1e-4, atol=1e-5)
