@@ -101,7 +101,8 @@ class GeneratorConfig:
         if self.first_stopband <= self.first_cutoff or not 1 < self.last_stopband_rel <= 2:
             raise UsageError(
                 f"{what}: stopbands begin above the cutoffs; first_cutoff is {self.first_cutoff}, "
-                f"first_stopband {self.first_stopband}, last_stopband_rel {self.last_stopband_rel} (above 1, to 2)"
+                f"first_stopband {self.first_stopband}, last_stopband_rel {self.last_stopband_rel} "
+                "(above 1, to 2)"
             )
 
     @property
