@@ -7,8 +7,8 @@ down)`` in ``o``.
 On a CPU a separable filter (of one dimension, or a table of rank one) becomes two products with a banded
 matrix: `BLOCK` results at a time are the product of the stretch of samples they read and one small matrix of
 taps. That multiplies by zeros of the band, and yet is faster than short convolutions, because matrix products
-run near the processor's peak. Runs of channels are worked one after the other, so that what lies between the
-two products stays in the cache. Measured with benchmarks/ops.py, blocks of 16 to 64 are equal within noise.
+run near the processor's peak. Runs of channels are worked one after the other, so that what lies between the two
+products is small and its memory is used again. A short filter without resampling is a sum of shifted copies.
 
 Other filters and devices take grouped convolutions, one output channel for every phase of the result.
 """
@@ -31,6 +31,9 @@ Array = npt.NDArray[np.floating]
 BLOCK = 32
 # Samples between the two products that are held at a time.
 _CHUNK = 1 << 18
+# Sides of the result up to which one block is the whole, and taps up to which shifted sums are faster.
+_WHOLE = 64
+_SHORT = 6
 
 
 def run(x: torch.Tensor, spec: Resample) -> torch.Tensor:
@@ -39,7 +42,8 @@ def run(x: torch.Tensor, spec: Resample) -> torch.Tensor:
     out_h, out_w = spec.out_size(height, width)
     planes = x.reshape(n * c, height, width)
     if x.device.type == "cpu" and (taps := _separate(x, spec)) is not None:
-        y = _banded(planes, *taps, spec)
+        short = spec.up == spec.down == (1, 1) and max(spec.taps) <= _SHORT
+        y = (_shifted if short else _banded)(planes, *taps, spec)
     else:
         y = _grouped(planes, spec)
     return y.reshape(n, c, out_h, out_w)
@@ -66,6 +70,7 @@ class _Axis(NamedTuple):
     def plan(cls, taps: int, up: int, down: int, lo: int, out: int, block: int) -> _Axis:
         """Blocks of about ``block`` results that all look alike."""
         phases = up // math.gcd(up, down)
+        block = max(block, phases)
         blocks = -(-out // block)
         block = -(-out // (blocks * phases)) * phases
         base = -(lo // up)
@@ -84,7 +89,7 @@ def _separate(x: torch.Tensor, spec: Resample) -> tuple[Array, Array] | None:
     if spec.f is None:
         one = np.ones(1)
         return one, one * spec.gain
-    f = spec.f.detach().numpy()
+    f = (spec.f.detach().float() if spec.f.dtype == torch.bfloat16 else spec.f.detach()).numpy()
     if not spec.flip:
         f = np.flip(f)
     if f.ndim == 1:
@@ -94,7 +99,7 @@ def _separate(x: torch.Tensor, spec: Resample) -> tuple[Array, Array] | None:
         return (
             (f[:, 0], np.full(1, spec.gain, f.dtype)) if f.shape[1] == 1 else (np.ones(1), f[0] * spec.gain)
         )
-    exact = 1e-15 if x.dtype == torch.float64 else 2**-23
+    exact = 1e-15 if x.dtype == torch.float64 else 2**-22
     both = _rank_one(f.tobytes(), f.shape, f.dtype.str, exact)
     return None if both is None else (both[0], both[1] * spec.gain)
 
@@ -131,19 +136,40 @@ def _banded(x: torch.Tensor, along_y: Array, along_x: Array, spec: Resample) -> 
     planes, height, width = x.shape
     out_h, out_w = spec.out_size(height, width)
     (up_x, up_y), (down_x, down_y), (lo_x, _, lo_y, _) = spec.up, spec.down, spec.pads
-    x_axis = _Axis.plan(len(along_x), up_x, down_x, lo_x, out_w, BLOCK)
-    y_axis = _Axis.plan(len(along_y), up_y, down_y, lo_y, out_h, BLOCK)
+    x_axis = _Axis.plan(len(along_x), up_x, down_x, lo_x, out_w, out_w if out_w <= _WHOLE else BLOCK)
+    y_axis = _Axis.plan(len(along_y), up_y, down_y, lo_y, out_h, out_h if out_h <= _WHOLE else BLOCK)
     x_matrix = _matrix(along_x.tobytes(), along_x.dtype.str, up_x, down_x, lo_x, x_axis, x.dtype)
     y_matrix = _matrix(along_y.tobytes(), along_y.dtype.str, up_y, down_y, lo_y, y_axis, x.dtype).t()
     wide = x_axis.blocks * x_axis.block
     y = x.new_empty((planes, out_h, out_w))
-    run = max(1, _CHUNK // (y_axis.reach * wide))
+    run = max(1, _CHUNK // (y_axis.reach * wide))  # channels
     for start in range(0, planes, run):
-        part = _window(x[start : start + run], y_axis.base, y_axis.reach, 1)
-        part = _window(part, x_axis.base, x_axis.reach, 2)
+        part = _window(x[start : start + run], y_axis.base, y_axis.reach, x_axis.base, x_axis.reach)
         rows = part.unfold(2, x_axis.size, x_axis.step).reshape(-1, x_axis.size)
         half = (rows @ x_matrix).reshape(-1, y_axis.reach, wide)[:, :, :out_w]
         _multiply_rows(half, y_matrix, y_axis, y[start : start + run])
+    return y
+
+
+def _shifted(x: torch.Tensor, along_y: Array, along_x: Array, spec: Resample) -> torch.Tensor:
+    # Sums of shifted copies. A shift by a row or a column of the padded channel is a shift of its memory, so
+    # every sum runs over one straight stretch; what wraps around lands where the result is cut off.
+    planes, height, width = x.shape
+    out_h, out_w = spec.out_size(height, width)
+    rows, columns = out_h + len(along_y) - 1, out_w + len(along_x) - 1
+    y = x.new_empty((planes, out_h, out_w))
+    run = max(1, _CHUNK // (rows * columns))
+    for start in range(0, planes, run):
+        part = _window(x[start : start + run], -spec.pads[2], rows, -spec.pads[0], columns)
+        flat = part.reshape(-1)
+        for taps, stride in ((along_x, 1), (along_y, columns)):
+            length = flat.numel() - (len(taps) - 1) * stride
+            total = flat[:length] * float(taps[0])
+            for place, tap in enumerate(taps[1:], 1):
+                total.add_(flat[place * stride : place * stride + length], alpha=float(tap))
+            flat = total
+        sides = (rows * columns, columns, 1)
+        y[start : start + run] = flat.as_strided((len(part), out_h, out_w), sides)
     return y
 
 
@@ -168,17 +194,20 @@ def _multiply_rows(x: torch.Tensor, matrix: torch.Tensor, axis: _Axis, y: torch.
         y[:, whole * block :] = torch.matmul(matrix[:rest], stretch)
 
 
-def _window(x: torch.Tensor, start: int, length: int, axis: int) -> torch.Tensor:
-    # Samples start ... start + length - 1 along an axis, zeros where there are none.
-    size = x.shape[axis]
-    first = min(max(start, 0), size)
-    stop = max(min(start + length, size), first)
-    before = min(first - start, length) if start < 0 else 0
-    x = x.narrow(axis, first, stop - first)
-    if stop - first == length:
+def _window(x: torch.Tensor, top: int, rows: int, left: int, columns: int) -> torch.Tensor:
+    # The given rows and columns of every channel; zeros where there are none.
+    row, height, above = _overlap(x.shape[1], top, rows)
+    column, width, before = _overlap(x.shape[2], left, columns)
+    x = x[:, row : row + height, column : column + width]
+    if (height, width) == (rows, columns):
         return x
-    sides = [0, 0] * (x.ndim - 1 - axis) + [before, length - before - (stop - first)]
-    return functional.pad(x, sides)
+    return functional.pad(x, (before, columns - before - width, above, rows - above - height))
+
+
+def _overlap(size: int, start: int, length: int) -> tuple[int, int, int]:
+    # Of samples start ... start + length - 1: the first that exists, how many do, and the zeros before them.
+    first = min(max(start, 0), size)
+    return first, max(min(start + length, size) - first, 0), min(max(-start, 0), length)
 
 
 def _grouped(x: torch.Tensor, spec: Resample) -> torch.Tensor:
@@ -208,7 +237,7 @@ def _convolve(
         for column in range(x_axis.block):
             x_taps, x_places = _meet(column, x_axis, *x_rule[:4])
             kernels[row, column, y_places, x_places] = f[y_taps, x_taps]
-    x = _window(_window(x, y_axis.base, y_axis.reach, 1), x_axis.base, x_axis.reach, 2)
+    x = _window(x, y_axis.base, y_axis.reach, x_axis.base, x_axis.reach)
     planes = len(x)
     weights = kernels.flatten(0, 1).repeat(planes, 1, 1)[:, None]
     y = functional.conv2d(x[None], weights, stride=(y_axis.step, x_axis.step), groups=planes)[0]
