@@ -182,3 +182,12 @@ def numpy_scalar(value: float) -> Call:
     """A NumPy scalar of type float64."""
     dtype = Call("numpy", "dtype", "f8", False, True, state=(3, "<", None, None, None, -1, -1, 0))
     return Call("numpy.core.multiarray", "scalar", dtype, struct.pack("<d", value))
+
+
+def numpy_array(array: np.ndarray) -> Call:
+    """A NumPy array, as NumPy 1 pickles it."""
+    dtype = Call(
+        "numpy", "dtype", array.dtype.str[1:], False, True, state=(3, "<", None, None, None, -1, -1, 0)
+    )
+    state = (1, array.shape, dtype, False, array.tobytes())
+    return Call("numpy.core.multiarray", "_reconstruct", Name("numpy", "ndarray"), (0,), b"b", state=state)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pickle_writer import Call, Name, dumps, module, network_file, parameter
+from pickle_writer import Call, dumps, module, network_file, numpy_array, parameter
 from torch import nn
 
 from evalkit.digest import arrays_sha256
@@ -77,8 +77,8 @@ def test_a_network_file_of_tensorflow(tmp_path: Path):
     def network(name: str) -> Call:
         weight = np.zeros((16, 8), np.float32)
         variables = [
-            ("4x4/Dense/weight", as_array(weight)),
-            ("ToRGB_lod0/weight", as_array(np.ones((1, 1, 2, 3), np.float32))),
+            ("4x4/Dense/weight", numpy_array(weight)),
+            ("ToRGB_lod0/weight", numpy_array(np.ones((1, 1, 2, 3), np.float32))),
         ]
         state = {
             "version": 2, "name": name, "static_kwargs": {"resolution": 4}, "variables": variables,
@@ -94,14 +94,6 @@ def test_a_network_file_of_tensorflow(tmp_path: Path):
     assert (found["model"], found["parameters"], found["safe"]) == ("progan", 134, True)
     assert found["config"] == {"function": "G_paper", "resolution": 4}
     assert file_kind(path) == "tf"
-
-
-def as_array(array: np.ndarray) -> Call:
-    dtype = Call(
-        "numpy", "dtype", array.dtype.str[1:], False, True, state=(3, "<", None, None, None, -1, -1, 0)
-    )
-    state = (1, array.shape, dtype, False, array.tobytes())
-    return Call("numpy.core.multiarray", "_reconstruct", Name("numpy", "ndarray"), (0,), b"b", state=state)
 
 
 @pytest.mark.parametrize("first_format", [False, True])
