@@ -33,6 +33,7 @@ from reference_models.ops.upfirdn2d import (
 
 # Samples of the high rate that the fast path holds at a time on a CPU.
 _CHUNK = 1 << 18
+_TOGETHER = 16
 
 
 class Point(NamedTuple):
@@ -188,7 +189,9 @@ def _sandwich(
     y = x.new_empty((n * c, 1, out_h, out_w))
     planes = x.reshape(n * c, 1, height, width)
     places = None if at is None else at.reshape(n * c, 1, *at.shape[2:])
-    run = max(1, _CHUNK // (mid_h * mid_w)) if x.device.type == "cpu" else n * c
+    # A filter that does not separate is quicker on several channels at a time.
+    least = _TOGETHER if any(part.f is not None and part.f.ndim == 2 for part in (first, last)) else 1
+    run = max(least, _CHUNK // (mid_h * mid_w)) if x.device.type == "cpu" else n * c
     for start in range(0, n * c, run):
         value = run_resample(planes[start : start + run], first)
         if places is None or ref is None:

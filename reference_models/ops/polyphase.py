@@ -7,10 +7,12 @@ down)`` in ``o``.
 On a CPU a separable filter (of one dimension, or a table of rank one) becomes two products with a banded
 matrix: `BLOCK` results at a time are the product of the stretch of samples they read and one small matrix of
 taps. That multiplies by zeros of the band, and yet is faster than short convolutions, because matrix products
-run near the processor's peak. Runs of channels are worked one after the other, so that what lies between the two
-products is small and its memory is used again. A short filter without resampling is a sum of shifted copies.
+run near the processor's peak. Runs of channels are worked one after the other, so that what lies between the
+two products is small and its memory is used again. A short filter without resampling is a sum of shifted
+copies.
 
-Other filters and devices take grouped convolutions, one output channel for every phase of the result.
+Other filters and devices take convolutions, with an output channel for every phase (or several) of the
+result.
 """
 
 from __future__ import annotations
@@ -34,6 +36,10 @@ _CHUNK = 1 << 18
 # Sides of the result up to which one block is the whole, and taps up to which shifted sums are faster.
 _WHOLE = 64
 _SHORT = 6
+# Results along y and x that a convolution with a filter that does not separate makes at a time.
+_TABLE = (2, 8)
+# Fewer channels than these do not fill the vectors of a convolution by channel.
+_FEW = 4
 
 
 def run(x: torch.Tensor, spec: Resample) -> torch.Tensor:
@@ -45,7 +51,9 @@ def run(x: torch.Tensor, spec: Resample) -> torch.Tensor:
         short = spec.up == spec.down == (1, 1) and max(spec.taps) <= _SHORT
         y = (_shifted if short else _banded)(planes, *taps, spec)
     else:
-        y = _grouped(planes, spec)
+        # Convolutions on a CPU want several output channels, unless there are channels enough to go by.
+        several = max(spec.up) > 1 or n * c < _FEW
+        y = convolved(planes, spec, in_blocks=x.device.type == "cpu" and several)
     return y.reshape(n, c, out_h, out_w)
 
 
@@ -210,26 +218,37 @@ def _overlap(size: int, start: int, length: int) -> tuple[int, int, int]:
     return first, max(min(start + length, size) - first, 0), min(max(-start, 0), length)
 
 
-def _grouped(x: torch.Tensor, spec: Resample) -> torch.Tensor:
+def convolved(x: torch.Tensor, spec: Resample, *, in_blocks: bool) -> torch.Tensor:
+    """Resamples ``(channels, h, w)`` by convolutions with the taps of every phase.
+
+    Args:
+        x: The channels.
+        spec: What to do.
+        in_blocks: Treat channels as a batch and make a table of results at a time, as output channels; False
+            goes channel by channel, with one output channel a phase.
+
+    Returns:
+        ``(channels, h', w')``.
+    """
     out_h, out_w = spec.out_size(x.shape[1], x.shape[2])
     f = torch.ones((1, 1), device=x.device) if spec.f is None else spec.f
     f = f.to(x.dtype) if spec.flip else f.to(x.dtype).flip(list(range(f.ndim)))
-    x_rule = len(f[0]) if f.ndim == 2 else len(f), spec.up[0], spec.down[0], spec.pads[0], out_w
-    y_rule = len(f), spec.up[1], spec.down[1], spec.pads[2], out_h
+    x_rule = f.shape[-1], spec.up[0], spec.down[0], spec.pads[0], out_w
+    y_rule = f.shape[0], spec.up[1], spec.down[1], spec.pads[2], out_h
     if f.ndim == 2:
-        return _convolve(x, f * spec.gain, x_rule, y_rule)
+        return _convolve(x, f * spec.gain, x_rule, y_rule, in_blocks)
     f = f * spec.gain**0.5
-    x = _convolve(x, f[None, :], x_rule, (1, 1, 1, 0, x.shape[1]))
-    return _convolve(x, f[:, None], (1, 1, 1, 0, out_w), y_rule)
+    x = _convolve(x, f[None, :], x_rule, (1, 1, 1, 0, x.shape[1]), in_blocks)
+    return _convolve(x, f[:, None], (1, 1, 1, 0, out_w), y_rule, in_blocks)
 
 
 def _convolve(
-    x: torch.Tensor, f: torch.Tensor, x_rule: tuple[int, ...], y_rule: tuple[int, ...]
+    x: torch.Tensor, f: torch.Tensor, x_rule: tuple[int, ...], y_rule: tuple[int, ...], in_blocks: bool
 ) -> torch.Tensor:
-    # A rule is (taps, up, down, lo, out). One phase of the result along an axis is a "block" of results.
+    # A rule is (taps, up, down, lo, out).
     axes = []
-    for taps, up, down, lo, out in (y_rule, x_rule):
-        axes.append(_Axis.plan(taps, up, down, lo, out, up // math.gcd(up, down)))
+    for (taps, up, down, lo, out), least in ((y_rule, _TABLE[0]), (x_rule, _TABLE[1])):
+        axes.append(_Axis.plan(taps, up, down, lo, out, min(least, out) if in_blocks else 1))
     y_axis, x_axis = axes
     kernels = f.new_zeros((y_axis.block, x_axis.block, y_axis.size, x_axis.size))
     for row in range(y_axis.block):
@@ -238,17 +257,18 @@ def _convolve(
             x_taps, x_places = _meet(column, x_axis, *x_rule[:4])
             kernels[row, column, y_places, x_places] = f[y_taps, x_taps]
     x = _window(x, y_axis.base, y_axis.reach, x_axis.base, x_axis.reach)
-    planes = len(x)
-    weights = kernels.flatten(0, 1).repeat(planes, 1, 1)[:, None]
-    y = functional.conv2d(x[None], weights, stride=(y_axis.step, x_axis.step), groups=planes)[0]
-    if y_axis.block * x_axis.block > 1:
-        phases = y.reshape(planes, y_axis.block, x_axis.block, *y.shape[1:]).permute(0, 3, 1, 4, 2)
-        y = phases.reshape(planes, y_axis.blocks * y_axis.block, x_axis.blocks * x_axis.block)
+    planes, stride, weights = len(x), (y_axis.step, x_axis.step), kernels.flatten(0, 1)[:, None]
+    if in_blocks:
+        y = functional.conv2d(x[:, None], weights, stride=stride)
+    else:
+        y = functional.conv2d(x[None], weights.repeat(planes, 1, 1, 1), stride=stride, groups=planes)
+    blocks = y.reshape(planes, y_axis.block, x_axis.block, *y.shape[2:]).permute(0, 3, 1, 4, 2)
+    y = blocks.reshape(planes, y_axis.blocks * y_axis.block, x_axis.blocks * x_axis.block)
     return y[:, : y_rule[4], : x_rule[4]]
 
 
 def _meet(phase: int, axis: _Axis, taps: int, up: int, down: int, lo: int) -> tuple[slice, slice]:
-    # The taps that meet samples in one phase, and the samples of the stretch that they meet.
+    # The taps that meet samples for one result of a block, and the samples of the stretch that they meet.
     start = phase * down - lo
     first = -(-start // up)
     met = range(first * up - start, taps, up)

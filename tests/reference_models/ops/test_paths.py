@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 from evalkit.errors import UsageError
 from reference_models import ops
+from reference_models.ops import polyphase
+from reference_models.ops.resampling import Resample
+from reference_models.ops.upfirdn2d import reference
 
 PATHS = ("reference", "fast")
 LIMITS = settings(max_examples=60, deadline=None, derandomize=True)
@@ -101,6 +104,24 @@ def test_upfirdn2d(size, shape, up, down, padding, flip, gain, rank_one):
 
     if leaves_something(run, x):
         assert_paths_agree(run, x)
+
+
+@LIMITS
+@given(
+    size=st.tuples(st.integers(1, 3), st.integers(1, 12), st.integers(1, 12)),
+    shape=filters,
+    up=st.tuples(factors, factors),
+    down=st.tuples(factors, factors),
+    pads=st.tuples(sides, sides, sides, sides),
+    flip=st.booleans(),
+    in_blocks=st.booleans(),
+)
+def test_the_convolutions_of_other_devices(size, shape, up, down, pads, flip, in_blocks):
+    f = None if shape is None else random(*shape, seed=1)
+    x, spec = random(*size), Resample(f, up, down, pads, flip, 2.0)
+    if min(spec.out_size(*size[1:])) >= 1:
+        got = polyphase.convolved(x, spec, in_blocks=in_blocks)
+        torch.testing.assert_close(got, reference(x[None], spec)[0], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
