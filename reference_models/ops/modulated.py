@@ -87,8 +87,8 @@ def modulated_conv2d(
     else:
         y = convolve(x * styles.to(x.dtype)[:, :, None, None], weight, 1)
         if demodulate:
-            y = y * _demodulation(weight, styles).to(x.dtype)[:, :, None, None]
-    return y if noise is None else y + noise.to(x.dtype)
+            y = _in_place_or_not(torch.mul, y, _demodulation(weight, styles).to(x.dtype)[:, :, None, None])
+    return y if noise is None else _in_place_or_not(torch.add, y, noise.to(x.dtype))
 
 
 def modulated_conv2d_equivariant(
@@ -136,7 +136,9 @@ def modulated_conv2d_equivariant(
     if _activations_are_cheaper(x, weight, 1):
         scales = styles if gain is None else styles * gain
         y = convolve(x * scales.to(x.dtype)[:, :, None, None], weight, 1)
-        return y * _demodulation(weight, styles).to(x.dtype)[:, :, None, None] if demodulate else y
+        if not demodulate:
+            return y
+        return _in_place_or_not(torch.mul, y, _demodulation(weight, styles).to(x.dtype)[:, :, None, None])
     kernels = weight[None] * styles[:, None, :, None, None]
     if demodulate:
         kernels = kernels * _demodulation(weight, styles)[:, :, None, None, None]
@@ -163,6 +165,17 @@ def _activations_are_cheaper(x: torch.Tensor, weight: torch.Tensor, up: int) -> 
         return False
     pixels = x.shape[2] * x.shape[3]
     return pixels * (weight.shape[1] + weight.shape[0] * up**2) <= weight.numel()
+
+
+def _in_place_or_not(
+    operation: Callable[..., torch.Tensor], y: torch.Tensor, other: torch.Tensor
+) -> torch.Tensor:
+    # ``y`` is a convolution's result that nobody else has seen: it may change where autograd does not look.
+    pairs = zip(reversed(other.shape), reversed(y.shape), strict=False)
+    fits = other.ndim <= y.ndim and all(mine in (1, size) for mine, size in pairs)
+    if is_fast() and fits and not torch.is_grad_enabled():
+        return operation(y, other, out=y)
+    return operation(y, other)
 
 
 def _demodulation(weight: torch.Tensor, styles: torch.Tensor) -> torch.Tensor:

@@ -135,3 +135,18 @@ def test_one_tap_needs_no_filter():
     assert odd.isfinite().all()
     torch.testing.assert_close(odd, odd.T)
     torch.testing.assert_close(odd.sum(), torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("path", ["reference", "fast"])
+@pytest.mark.parametrize("fused", [True, False])
+def test_modulation_changes_none_of_its_inputs(path: str, fused: bool):
+    x, w, s = random(1, 3, 4, 4), random(3, 3, 1, 1, seed=1), random(1, 3, seed=2)
+    noise = random(2, 1, 4, 4, seed=3)  # more samples than the picture has: the result has as many
+    kept = [value.clone() for value in (x, w, s, noise)]
+    with ops.use(path), torch.no_grad():
+        wide = ops.modulated_conv2d(x, w, s, noise=noise, fused=fused)
+        narrow = ops.modulated_conv2d(x, w, s, noise=noise[:1], fused=fused)
+    assert wide.shape == (2, 3, 4, 4)
+    torch.testing.assert_close(wide[:1], narrow)
+    for value, before in zip((x, w, s, noise), kept, strict=True):
+        torch.testing.assert_close(value, before, rtol=0, atol=0)
