@@ -13,13 +13,18 @@ from typing import BinaryIO
 
 from evalkit.errors import StoreError
 
+# A path that cannot be one: a file as a folder, a name too long, a file system that makes no files (/proc).
+_NO_PLACE = (
+    errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP,
+)  # fmt: skip
+
 
 @contextlib.contextmanager
 def explain_os_errors(path: Path, doing: str) -> Iterator[None]:
     """Turns the file-system errors a user can mend into `StoreError`s that say how.
 
     Raises:
-        StoreError: The disk is full, the place is read-only or not permitted, or a parent is not a folder.
+        StoreError: The disk is full, the place is read-only or not permitted, or the path cannot be one.
     """
     try:
         yield
@@ -32,7 +37,7 @@ def explain_os_errors(path: Path, doing: str) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StoreError(f"not allowed to write {where}; choose a folder you own") from error
-        if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
+        if error.errno in _NO_PLACE:
             raise StoreError(f"{os.strerror(error.errno).lower()} {where}; choose another path") from error
         raise
 

@@ -136,9 +136,11 @@ def open_random(spec: str, *, device: str) -> Any | None:  # noqa: ANN401
         UsageError: The part after the name cannot be.
     """
     name, colon, rest = spec.partition(":")
-    if name not in MODELS:
-        return None
     found = _RANDOM.fullmatch(rest)
+    if name not in MODELS:
+        if found is not None:
+            lookup(name, MODELS, "model")  # raises, with the nearest names
+        return None
     if not colon or found is None:
         raise UsageError(
             f"{spec}: write {name}:PRESET-random (or PRESET-random@SEED) for random weights, with a preset "

@@ -138,12 +138,21 @@ def _tf(path: Path, network: str) -> Found:
 
 def _pytorch(path: Path, network: str) -> Found:
     from reference_models.convert import ported
+    from reference_models.convert.inspect import inspect_checkpoint
 
+    known = inspect_checkpoint(path)["model"]
+    if known in ("stylegan2", "stylegan3"):
+        raise CheckpointError(
+            f"{path} holds a state dict of {known}, whose sizes the file does not say; give the pickle it "
+            "came from, or "
+            f"load it into reference_models.build({known!r}, …) and write that with "
+            "reference_models.save_checkpoint"
+        )
     states = ported.read_ported(path)
     if network not in states:
         raise CheckpointError(f"{path} holds no network {network!r}; it holds {', '.join(states)}")
     state = states[network]
-    name = ported.identify(state)
+    name = ported.identify(state, str(path))
     config = ported.progan_config(state) if name == "progan" else ported.stylegan_config(state)
     return name, config, part(name, "convert").from_ported(config, state)
 

@@ -244,8 +244,9 @@ def load_external(
         loaded = make(match["place"], match["name"], spec, device)
     else:
         raise UsageError(
-            f"{spec!r} names no model; accepted are package.module:factory, file.py:factory, and files "
-            f"ending in {', '.join(SUFFIXES)}"
+            f"{spec!r} names no model; accepted are package.module:factory, file.py:factory, programs ending "
+            f"in {', '.join(SUFFIXES)}, official checkpoints, and reference models by name (`evalkit list "
+            "models`)"
         )
     width = loaded.z_dim if z_dim is None else z_dim
     if width is None or width < 1:

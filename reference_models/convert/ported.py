@@ -67,8 +67,12 @@ def _state(given: object, where: str) -> dict[str, Tensor]:
     return dict(given)
 
 
-def identify(state: Mapping[str, Tensor]) -> str:
+def identify(state: Mapping[str, Tensor], where: str = "the file") -> str:
     """Which generator a ported state dict is: ``progan`` or ``stylegan``.
+
+    Args:
+        state: Tensors by name.
+        where: How messages name the file.
 
     Raises:
         CheckpointError: It is neither.
@@ -78,8 +82,10 @@ def identify(state: Mapping[str, Tensor]) -> str:
     if "layer0.weight" in state and "output0.weight" in state and state["layer0.weight"].ndim == 4:
         return "progan"
     raise CheckpointError(
-        "the state dict is no ported generator of ProGAN or StyleGAN; its first tensors are "
-        f"{', '.join(list(state)[:3])}"
+        f"{where}: the state dict is no ported generator of ProGAN or StyleGAN (its first tensors are "
+        f"{', '.join(list(state)[:3])}), and numbers do not say what to compute; write a factory that builds "
+        "the "
+        "network and loads them, and give --model file.py:factory"
     )
 
 

@@ -138,6 +138,7 @@ def test_seeds_that_cannot_be(words: str, num: int | None, message: str):
         (["sample", "progan:tiny-random", "--grid", "a.png", "--truncation", "0.7"], "truncation"),
         (["sample", "stylegan2:tiny-random", "--grid", "a.png", "--labels", "1"], "knows no classes"),
         (["sample", "stylegan2:tny-random", "--grid", "a.png"], "nearest: tiny"),
+        (["sample", "stylgan2:tiny-random", "--grid", "a.png"], "'stylgan2' (nearest: stylegan2"),
         (["sample", "stylegan2:tiny-random", "--grid", "a.png", "--z-dim", "9"], "leave --z-dim, --range"),
         (["sample", "gone.pkl", "--grid", "a.png"], "gone.pkl"),
         (["run", "--metrics", "mini", "--data", "bundled:digits"], "neither of --samples"),
@@ -165,3 +166,11 @@ def test_inspect_calls_an_unsafe_file_by_name_and_ends_in_1(capsys, tmp_path: Pa
     _, err = call(capsys, "sample", file, "--grid", tmp_path / "a.png", code=2)
     assert f"{file} is no checkpoint of a reference model: it would call posix.system, and nothing" in err
     assert not marker.exists()
+
+
+def test_a_grid_that_cannot_be_written_there(capsys, tmp_path: Path):
+    (tmp_path / "file").touch()
+    _, err = call(
+        capsys, "sample", "stylegan2:tiny-random", "--seeds", 1, "--grid", tmp_path / "file" / "a.png", code=2
+    )
+    assert "a.png; choose another path" in err

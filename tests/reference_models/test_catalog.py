@@ -99,3 +99,17 @@ def test_every_preset_builds_without_memory(name: str):
         with torch.device("meta"):
             generator = reference_models.catalog.part(name, "generator").Generator(preset.generator)
         assert generator.img_resolution == preset.generator.img_resolution
+
+
+def test_a_state_dict_says_whose_it_is_and_what_to_do(tmp_path: Path):
+    model = reference_models.build("stylegan2")
+    torch.save(model.generator.state_dict(), tmp_path / "stylegan2.pth")
+    with pytest.raises(
+        CheckpointError, match="holds a state dict of stylegan2, whose sizes the file does not say"
+    ):
+        reference_models.load_checkpoint(tmp_path / "stylegan2.pth")
+    torch.save({"net.weight": torch.zeros(2)}, tmp_path / "other.pth")
+    with pytest.raises(
+        CheckpointError, match="other.pth: the state dict is no ported .* write a factory that builds"
+    ):
+        reference_models.load_checkpoint(tmp_path / "other.pth")

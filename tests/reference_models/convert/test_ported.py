@@ -99,7 +99,7 @@ def test_files_that_are_none(tmp_path: Path):
 
 
 def test_other_networks_and_odd_shapes():
-    with pytest.raises(CheckpointError, match="no ported generator of ProGAN or StyleGAN; its first .* conv"):
+    with pytest.raises(CheckpointError, match="no ported generator of ProGAN or StyleGAN .its first .* conv"):
         identify({"conv": torch.zeros(1)})
     state = ported_progan()
     state["output2.weight"] = torch.zeros(3, 7, 1, 1)
