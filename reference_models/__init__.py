@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reference_models.catalog import MODELS as MODELS
     from reference_models.catalog import build as build
     from reference_models.catalog import model_rows as model_rows
+    from reference_models.loading import export_state_dict as export_state_dict
     from reference_models.loading import load_checkpoint as load_checkpoint
     from reference_models.loading import open_model as open_model
     from reference_models.loading import save_checkpoint as save_checkpoint
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "MODELS": "reference_models.catalog",
     "build": "reference_models.catalog",
+    "export_state_dict": "reference_models.loading",
     "load_checkpoint": "reference_models.loading",
     "model_rows": "reference_models.catalog",
     "open_model": "reference_models.loading",

@@ -57,20 +57,27 @@ def inspect(
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="FROM", help="An official checkpoint.")],
+    source: Annotated[Path, typer.Argument(metavar="FROM", help="A checkpoint of a reference model.")],
     target: Annotated[
-        Path, typer.Argument(metavar="TO", help="The .safetensors file to write; a .json goes beside it.")
+        Path,
+        typer.Argument(
+            metavar="TO",
+            help="NAME.safetensors, with a .json beside it; or NAME.pth, a state dict with official names.",
+        ),
     ],
     network: Annotated[str, typer.Option(help="G_ema, the average to sample from, or G.")] = "G_ema",
 ) -> None:
-    """Write a checkpoint's generator as safetensors and JSON."""
+    """Write a checkpoint's generator as safetensors and JSON, or as a PyTorch state dict."""
     from evalkit.errors import UsageError
-    from reference_models.loading import load_checkpoint, save_checkpoint
+    from reference_models.loading import export_state_dict, load_checkpoint, save_checkpoint
 
-    if target.suffix.lower() != ".safetensors":
-        raise UsageError(f"{target}: give a file whose name ends in .safetensors")
-    written = save_checkpoint(load_checkpoint(source, network=network), target)
-    print(f"written to {written} and {written.with_suffix('.json')}", file=sys.stderr)
+    kind = target.suffix.lower()
+    if kind not in (".safetensors", ".pth"):
+        raise UsageError(f"{target}: give a file whose name ends in .safetensors or .pth")
+    model = load_checkpoint(source, network=network)
+    written = (save_checkpoint if kind == ".safetensors" else export_state_dict)(model, target)
+    beside = f" and {written.with_suffix('.json')}" if kind == ".safetensors" else ""
+    print(f"written to {written}{beside}", file=sys.stderr)
 
 
 def _line(value: object) -> str:

@@ -184,7 +184,38 @@ def save_checkpoint(model: Any, path: Path | str) -> Path:  # noqa: ANN401
     from reference_models.convert.configs import config_to_json
 
     generator = model.generator
-    name = type(model).__module__.split(".")[1]
-    return files.save_checkpoint(
-        Path(path), name, config_to_json(generator.config), generator.state_dict(), {}
-    )
+    config = config_to_json(generator.config)
+    return files.save_checkpoint(Path(path), name_of(model), config, generator.state_dict(), {})
+
+
+def name_of(model: Any) -> str:  # noqa: ANN401
+    """The name in the catalogue of a reference model."""
+    return type(model).__module__.split(".")[1]
+
+
+def export_state_dict(model: Any, path: Path | str) -> Path:  # noqa: ANN401
+    """Writes a reference model's tensors as a PyTorch state dict for other programs.
+
+    StyleGAN2 and StyleGAN3 get the official names; ProGAN and StyleGAN, whose official files are
+    TensorFlow's, those of
+    the files they were widely ported to.
+
+    Returns:
+        The file.
+
+    Raises:
+        StoreError: The place cannot be written.
+    """
+    import torch
+
+    from evalkit.files import atomic_write
+
+    convert = part(name_of(model), "convert")
+    config, state = model.generator.config, model.generator.state_dict()
+    if hasattr(convert, "to_official"):
+        tensors = convert.to_official(state, config)
+    else:
+        tensors = convert.to_ported(config, state)
+    with atomic_write(Path(path)) as file:
+        torch.save(dict(tensors), file)
+    return Path(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import evalkit
@@ -89,8 +90,11 @@ def test_convert_and_inspect(capsys, tmp_path: Path):
     assert found["model"] == "stylegan2"
     out, _ = call(capsys, "checkpoint", "inspect", first)
     assert "stylegan2" in out
-    _, err = call(capsys, "checkpoint", "convert", first, tmp_path / "second.pth", code=2)
-    assert "give a file whose name ends in .safetensors" in err
+    call(capsys, "checkpoint", "convert", first, tmp_path / "official.pth")
+    state = torch.load(tmp_path / "official.pth", weights_only=True)
+    assert state.keys() == model.generator.state_dict().keys()
+    _, err = call(capsys, "checkpoint", "convert", first, tmp_path / "second.zip", code=2)
+    assert "give a file whose name ends in .safetensors or .pth" in err
 
 
 def test_list_models(capsys):
