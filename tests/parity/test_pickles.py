@@ -25,14 +25,16 @@ from reference_models.stylegan3 import generator as stylegan3_generator
 
 HANDLES = ("pickle_*",)
 
-CASES = [name for name in find_cases() if fitting(name, HANDLES)]
+CASES = {name: json.loads(path.read_text()) for name, path in find_cases().items() if fitting(name, HANDLES)}
 FILES = [
-    f"{name}/{file}"
-    for name in CASES
-    if name != "pickle_bad"
-    for file in json.loads((FOLDER / name / "case.json").read_text())["files"]
+    f"{name}/{file}" for name, case in CASES.items() if case["kind"] == "pickle" for file in case["files"]
 ]
-BAD = sorted((FOLDER / "pickle_bad").glob("*.pkl")) if "pickle_bad" in CASES else []
+BAD = [
+    FOLDER / name / file
+    for name, case in CASES.items()
+    if case["kind"] == "pickle_bad"
+    for file in case["files"]
+]
 GENERATORS: dict[str, tuple[ModuleType, ModuleType]] = {
     "stylegan2": (stylegan2_convert, stylegan2_generator),
     "stylegan3": (stylegan3_convert, stylegan3_generator),
@@ -40,7 +42,7 @@ GENERATORS: dict[str, tuple[ModuleType, ModuleType]] = {
 
 
 def test_every_case_is_handled():
-    assert {name.split("/")[0] for name in FILES} | ({"pickle_bad"} if BAD else set()) == set(CASES)
+    assert {name.split("/")[0] for name in FILES} | {path.parent.name for path in BAD} == set(CASES)
 
 
 def networks(found: NvidiaPickle) -> dict[str, StoredNetwork]:
@@ -145,9 +147,3 @@ def test_bad_files(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             assert hostile[path.stem] in found["globals"]
             assert found["safe"] is False
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.skipif(not BAD, reason=f"no golden cases at {FOLDER}")
-def test_all_bad_files_are_there():
-    case = json.loads((FOLDER / "pickle_bad" / "case.json").read_text())
-    assert {path.name for path in BAD} == set(case["files"])
