@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from reference_models.layers.mapping import StyleGenerator
 
 Int64Array = npt.NDArray[np.int64]
 
-_M = TypeVar("_M", bound="StyleModel")
+_M = TypeVar("_M", bound="GeneratorModel")
 _SEEDS = 2**32
 
 
@@ -114,27 +114,31 @@ def exact_float32() -> Iterator[None]:
         yield
 
 
-class StyleModel(ABC):
-    """A generator with a mapping network, as evaluations ask it.
+class GeneratorModel(ABC):
+    """A generator as evaluations ask it: fits `evalkit.adapters.capabilities` by shape.
 
     Attributes:
         generator: The network.
         name: How messages and records name it.
         num_classes: 0 for a model without classes.
         resolution: Side of its images.
+        fresh_noise: Whether `sample` draws the noise of an image from its seed, or takes what is stored.
     """
 
-    def __init__(self, generator: StyleGenerator, *, name: str) -> None:
+    fresh_noise: ClassVar[bool] = False
+
+    def __init__(self, generator: Any, *, name: str) -> None:  # noqa: ANN401 - every model has its own class
         """Takes the network, which stays where it is."""
         self.generator = generator
         self.name = name
-        self.num_classes = generator.c_dim
-        self.resolution = generator.img_resolution
+        self.num_classes: int = generator.c_dim
+        self.resolution: int = generator.img_resolution
 
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        return next(self.generator.parameters()).device
+        found: torch.device = next(self.generator.parameters()).device
+        return found
 
     def to(self: _M, device: torch.device | str) -> _M:
         """Moves the network, and returns this model."""
@@ -143,7 +147,11 @@ class StyleModel(ABC):
 
     @abstractmethod
     def synthesise(self, w: Tensor, *, noise_seeds: Int64Array | None = None) -> Tensor:
-        """Images of styles: ``(n, num_ws, w_dim)`` to float32 ``(n, c, h, w)`` in about [-1, 1]."""
+        """Images of what `map` returned: float32 ``(n, c, h, w)`` in about [-1, 1]."""
+
+    @abstractmethod
+    def _map(self, z: Tensor, c: Tensor | None, psi: float, cutoff: int | None) -> Tensor:
+        """`map` of one-hot labels."""
 
     def batch(self) -> int:
         """How many images go through the network at once when seeds are sampled; always as many."""
@@ -165,16 +173,16 @@ class StyleModel(ABC):
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Tensor:
-        """Maps latents to styles.
+        """Maps latents to what `synthesise` takes.
 
         Args:
             z: ``(n, z_dim)``.
             labels: ``(n,)``, for a conditional model.
             truncation_psi: 1 truncates nothing.
-            truncation_cutoff: Entries of w that are truncated; None is all.
+            truncation_cutoff: Entries of w that are truncated; None is all, or the network's own number.
 
         Returns:
-            w, float32 ``(n, num_ws, w_dim)``.
+            w, float32 ``(n, num_ws, w_dim)`` where the model has such.
 
         Raises:
             UsageError: Latents or labels that do not fit, or truncation without w_avg.
@@ -208,16 +216,23 @@ class StyleModel(ABC):
         """
         z = self.latents(seeds)
         c = one_hot(labels, len(z), self.num_classes, self.name)
-
+        noise = torch.from_numpy(np.asarray(seeds).astype(np.int64)) if self.fresh_noise else None
         if not len(z):
             side = self.resolution
             return torch.empty(0, 3, side, side, dtype=torch.uint8, device=self.device)
 
-        def images(z: Tensor, c: Tensor | None) -> Tensor:
+        def images(z: Tensor, c: Tensor | None, noise: Tensor | None) -> Tensor:
             w = self._map(z, c, truncation_psi, truncation_cutoff)
-            return to_rgb_bytes(self.synthesise(w), self.name)
+            drawn = None if noise is None else noise.numpy()
+            return to_rgb_bytes(self.synthesise(w, noise_seeds=drawn), self.name)
 
-        return in_batches(images, self.batch(), z, c)
+        return in_batches(images, self.batch(), z, c, noise)
+
+
+class StyleModel(GeneratorModel):
+    """A generator with a mapping network in front of a synthesis."""
+
+    generator: StyleGenerator
 
     def _map(self, z: Tensor, c: Tensor | None, psi: float, cutoff: int | None) -> Tensor:
         with exact_float32():

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from reference_models.layers.checks import check_positive, check_whole
 from reference_models.layers.growing import check_flags, check_sizes, feature_maps
+from reference_models.presets import Preset
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,22 +128,7 @@ def _check(config: GeneratorConfig | DiscriminatorConfig, what: str) -> None:
     check_flags(what, use_wscale=config.use_wscale, fused_scale=config.fused_scale)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Preset:
-    """A published pair of networks.
-
-    Attributes:
-        generator: Its sizes.
-        discriminator: Its sizes.
-        about: Where it was published.
-    """
-
-    generator: GeneratorConfig
-    discriminator: DiscriminatorConfig
-    about: str
-
-
-PRESETS: Mapping[str, Preset] = {
+PRESETS: Mapping[str, Preset[GeneratorConfig, DiscriminatorConfig]] = {
     "celebahq1024": Preset(
         generator=GeneratorConfig(),
         discriminator=DiscriminatorConfig(),

@@ -16,6 +16,7 @@ from typing import Literal
 from evalkit.errors import UsageError
 from reference_models.layers.checks import check_choice, check_positive, check_whole
 from reference_models.layers.growing import check_flags, check_sizes, feature_maps
+from reference_models.presets import Preset
 
 Fused = bool | Literal["auto"]
 # "auto" fuses where the larger side of the two is at least this.
@@ -197,22 +198,7 @@ def _check(config: GeneratorConfig | DiscriminatorConfig, what: str) -> None:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Preset:
-    """A published pair of networks.
-
-    Attributes:
-        generator: Its sizes.
-        discriminator: Its sizes.
-        about: Where it was published.
-    """
-
-    generator: GeneratorConfig
-    discriminator: DiscriminatorConfig
-    about: str
-
-
-PRESETS: Mapping[str, Preset] = {
+PRESETS: Mapping[str, Preset[GeneratorConfig, DiscriminatorConfig]] = {
     "ffhq1024": Preset(
         generator=GeneratorConfig(),
         discriminator=DiscriminatorConfig(),

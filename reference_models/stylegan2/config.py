@@ -14,6 +14,7 @@ from evalkit.errors import UsageError
 from reference_models.layers.checks import check_choice, check_positive, check_side, check_whole
 from reference_models.layers.mapping import MappingConfig
 from reference_models.ops.bias_act import ACTIVATIONS
+from reference_models.presets import Preset
 
 ARCHITECTURES = ("skip", "resnet", "orig")
 _MOST_TAPS = 256
@@ -151,22 +152,7 @@ def _check(config: GeneratorConfig | DiscriminatorConfig, what: str, smallest: i
         raise UsageError(f"{what}: the taps of resample_filter add up to 0; give taps of a low-pass filter")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Preset:
-    """A pair of networks.
-
-    Attributes:
-        generator: Its sizes.
-        discriminator: Its sizes.
-        about: Where it was published.
-    """
-
-    generator: GeneratorConfig
-    discriminator: DiscriminatorConfig
-    about: str
-
-
-PRESETS: Mapping[str, Preset] = {
+PRESETS: Mapping[str, Preset[GeneratorConfig, DiscriminatorConfig]] = {
     "ffhq1024": Preset(
         generator=GeneratorConfig(),
         discriminator=DiscriminatorConfig(),

@@ -19,10 +19,6 @@ class Model(StyleModel):
 
     generator: Generator
 
-    def __init__(self, generator: Generator, *, name: str) -> None:
-        """Takes the network, which stays where it is."""
-        super().__init__(generator, name=name)
-
     def synthesise(self, w: Tensor, *, noise_seeds: Int64Array | None = None) -> Tensor:
         """Images of styles.
 

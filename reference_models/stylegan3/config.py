@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from evalkit.errors import UsageError
 from reference_models.layers.checks import check_positive, check_side, check_whole
 from reference_models.layers.mapping import MappingConfig
+from reference_models.presets import Preset
 from reference_models.stylegan2.config import DiscriminatorConfig
 
 _DEEPEST = 128
@@ -111,26 +112,13 @@ class GeneratorConfig:
         return self.num_layers + 2
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Preset:
-    """A pair of networks.
-
-    Attributes:
-        generator: Its sizes.
-        discriminator: Its sizes.
-        about: Where it was published.
-    """
-
-    generator: GeneratorConfig
-    discriminator: DiscriminatorConfig
-    about: str
-
+Pair = Preset[GeneratorConfig, DiscriminatorConfig]
 
 # The decay that training at the usual batch of 32 images sets.
 _BETA = 0.5 ** (32 / 20000)
 
 
-def _published(resolution: int, *, radial: bool, base: int = 32768) -> Preset:
+def _published(resolution: int, *, radial: bool, base: int = 32768) -> Pair:
     return Preset(
         generator=GeneratorConfig(
             img_resolution=resolution,
@@ -146,7 +134,7 @@ def _published(resolution: int, *, radial: bool, base: int = 32768) -> Preset:
     )
 
 
-def _tiny(*, radial: bool) -> Preset:
+def _tiny(*, radial: bool) -> Pair:
     return Preset(
         generator=GeneratorConfig(
             z_dim=64,
@@ -165,7 +153,7 @@ def _tiny(*, radial: bool) -> Preset:
     )
 
 
-PRESETS: Mapping[str, Preset] = {
+PRESETS: Mapping[str, Pair] = {
     "stylegan3-t": _published(1024, radial=False),
     "stylegan3-r": _published(1024, radial=True),
     "stylegan3-t-1024": _published(1024, radial=False),

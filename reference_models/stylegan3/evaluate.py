@@ -18,10 +18,6 @@ class Model(StyleModel):
 
     generator: Generator
 
-    def __init__(self, generator: Generator, *, name: str) -> None:
-        """Takes the network, which stays where it is."""
-        super().__init__(generator, name=name)
-
     def batch(self) -> int:
         """One: see the head of this file."""
         return 1
