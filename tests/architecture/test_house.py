@@ -47,8 +47,7 @@ LEVELS = {
     "run_eval": 6,
 }
 _PICKLES = {
-    f"evalkit.adapters.{name}"
-    for name in ("numpy_pickle", "passive", "pickle_machine", "restricted_pickle")
+    f"evalkit.adapters.{name}" for name in ("numpy_pickle", "passive", "pickle_machine", "restricted_pickle")
 }
 ALLOWED = {
     "evalkit.imaging": {0},
