@@ -102,6 +102,8 @@ def build(name: str, *, preset: str = "tiny", seed: int = 0, **overrides: Any) -
         raise UsageError(
             f"{name} has no preset {preset!r} (nearest: {nearest(preset, table)}); it has {', '.join(table)}"
         )
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise UsageError(f"the seed of the weights is {seed!r}; give a whole number from 0 to 2^63 - 1")
     config = table[preset].generator
     known = [field.name for field in dataclasses.fields(config)]
     for field in overrides:

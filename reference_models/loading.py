@@ -162,6 +162,11 @@ def _evalkit(path: Path, network: str) -> Found:
     from reference_models.convert.files import read_checkpoint
     from reference_models.convert.state import checked_state, shapes_of
 
+    if network != "G_ema":
+        raise CheckpointError(
+            f"{path} holds one generator, the one it was converted from, and no network {network!r}; leave "
+            "--network out"
+        )
     stored = read_checkpoint(path)
     config = config_from_json(part(stored.model, "config").GeneratorConfig, stored.config, str(path))
     wanted = shapes_of(_unfilled(stored.model, config))

@@ -155,7 +155,7 @@ class ExternalModel:
         for axes in (2, 4):
             try:
                 self._call(z, labels, axes)
-            except Exception as error:  # foreign code may raise anything
+            except (Exception, SystemExit) as error:  # foreign code may raise anything
                 lines = str(error).strip().splitlines() or [""]
                 shape = [*z.shape, *(1,) * (axes - 2)]
                 failures.append(
@@ -173,7 +173,7 @@ class ExternalModel:
         where = f"{self.name} (seeds {seeds[0]} to {seeds[-1]})"
         try:
             made = self._call(z, labels, self._axes)
-        except Exception as error:  # foreign code may raise anything
+        except (Exception, SystemExit) as error:  # foreign code may raise anything
             raise CheckpointError(f"{where} raised {type(error).__name__}: {error}") from error
         if hasattr(made, "detach"):
             made = made.detach().cpu()

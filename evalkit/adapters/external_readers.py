@@ -61,7 +61,7 @@ def make(place: str, name: str, spec: str, device: str) -> Loaded:
         made: Any = factory()  # type: ignore[call-arg]
     except EvalkitError:
         raise
-    except Exception as error:  # foreign code may raise anything
+    except (Exception, SystemExit) as error:  # foreign code may raise anything
         raise CheckpointError(f"{spec} raised {type(error).__name__}: {error}") from error
     if not callable(made):
         raise CheckpointError(
@@ -83,7 +83,7 @@ def _from_file(path: Path, name: str, spec: str) -> Function:
     sys.modules[described.name] = module  # dataclasses look their module up there
     try:
         described.loader.exec_module(module)
-    except Exception as error:  # foreign code may raise anything
+    except (Exception, SystemExit) as error:  # foreign code may raise anything
         raise SourceError(f"{spec}: running {path} raised {type(error).__name__}: {error}") from error
     found: object = module
     for part in name.split("."):

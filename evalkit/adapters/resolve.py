@@ -47,6 +47,15 @@ def open_model(
         CheckpointError: The file cannot be read safely, or is no model.
     """
     if not isinstance(spec, (str, Path)):
+        lacking = [
+            name for name in ("sample", "name", "resolution", "num_classes") if not hasattr(spec, name)
+        ]
+        if lacking:
+            raise UsageError(
+                f"{type(spec).__name__} is no model that can be asked for images: it lacks "
+                f"{', '.join(lacking)}; "
+                "give module:factory, or a model of reference_models"
+            )
         return spec
     spec = str(spec)
     if reference_models is not None:
@@ -59,6 +68,11 @@ def open_model(
                     "--num-classes out"
                 )
             return found
-    from evalkit.adapters.external import load_external
+    from evalkit.adapters.external import is_external, load_external
 
+    if reference_models is None and not is_external(spec):
+        raise UsageError(
+            f"{spec}: from Python, reference models and official checkpoints are given as objects: "
+            "model=reference_models.load_checkpoint(path), or model=reference_models.build(name)"
+        )
     return load_external(spec, z_dim=z_dim, value_range=value_range, num_classes=num_classes, device=device)

@@ -8,12 +8,14 @@ class) alone is the model's promise; `GeneratedSource` looks whether it repeats 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from evalkit.adapters.capabilities import need
 from evalkit.errors import UsageError
 from evalkit.sources.base import Int64Array, UInt8Array
 from evalkit.sources.generated import CHUNK, GeneratedSource
@@ -53,7 +55,7 @@ def labels_for(seeds: Int64Array, labels: Labels, num_classes: int, name: str) -
             "--labels uniform, or --labels CLASS"
         )
     if isinstance(labels, str) and labels != "uniform":
-        if not labels.isdigit():
+        if not (labels.isascii() and labels.isdigit() and len(labels) < 19):
             raise UsageError(f"--labels {labels}: write uniform, or a class from 0 to {num_classes - 1}")
         labels = int(labels)
     if isinstance(labels, int):
@@ -62,6 +64,8 @@ def labels_for(seeds: Int64Array, labels: Labels, num_classes: int, name: str) -
                 f"{name} has the classes 0 to {num_classes - 1}, and --labels {labels} is none of them"
             )
         return np.full(len(seeds), labels, np.int64)
+    if not isinstance(labels, (str, np.ndarray)) or not len(labels):
+        raise UsageError(f"labels are {labels!r}; give one class, uniform, or an array of them to draw from")
     pool = np.arange(num_classes, dtype=np.int64) if isinstance(labels, str) else labels
     if pool.min() < 0 or pool.max() >= num_classes:
         raise UsageError(
@@ -89,12 +93,12 @@ def sample(
         UsageError: Labels or truncation do not fit the model.
     """
     chosen = labels_for(seeds, labels, model.num_classes, model.name)
+    check_truncation(model, truncation_psi, truncation_cutoff)
     options: dict[str, Any] = {}
     if truncation_psi != 1:
         options["truncation_psi"] = truncation_psi
         if truncation_cutoff is not None:
             options["truncation_cutoff"] = truncation_cutoff
-        check_truncation(model)
     size = _batch_of(model.resolution)
     images: list[UInt8Array] = []
     for start in range(0, len(seeds), size):
@@ -106,15 +110,20 @@ def sample(
     return images
 
 
-def check_truncation(model: Any) -> None:  # noqa: ANN401
-    """Refuses truncation on a model that has no w to pull towards its average.
+def check_truncation(model: Any, psi: float, cutoff: int | None) -> None:  # noqa: ANN401
+    """Refuses truncation that cannot be, has no effect, or has no w to act on.
 
     Raises:
-        UsageError: The model does not map z to w.
+        UsageError: A value cannot be, a cutoff stands alone, or the model does not map z to w.
     """
-    from evalkit.adapters.capabilities import need
-
-    need(model, "HasLatents", "truncation")
+    if isinstance(psi, bool) or not isinstance(psi, (int, float)) or not math.isfinite(psi):
+        raise UsageError(f"truncation psi is {psi!r}; give a finite number, such as 0.7 (1 is none)")
+    if cutoff is not None and (isinstance(cutoff, bool) or not isinstance(cutoff, int) or cutoff < 0):
+        raise UsageError(f"truncation cutoff is {cutoff!r}; give how many layers to truncate, 0 or more")
+    if psi != 1:
+        need(model, "HasLatents", "truncation")
+    elif cutoff is not None:
+        raise UsageError(f"--truncation-cutoff {cutoff} truncates nothing without --truncation; give both")
 
 
 class ModelSource(GeneratedSource):
@@ -145,8 +154,7 @@ class ModelSource(GeneratedSource):
             UsageError: Labels, truncation or the count do not fit.
         """
         labels_for(np.array([first_seed], np.int64), labels, model.num_classes, model.name)
-        if truncation_psi != 1:
-            check_truncation(model)
+        check_truncation(model, truncation_psi, truncation_cutoff)
 
         def make(seeds: Int64Array) -> npt.NDArray[np.uint8]:
             made = sample(

@@ -87,10 +87,12 @@ def parse_seeds(words: str, num: int | None) -> Int64Array:
     """
     import numpy as np
 
+    if num is not None and num < 1:
+        raise UsageError(f"-n is {num}; ask for 1 image or more")
     seeds: list[int] = []
     for word in words.split(","):
         first, dash, last = word.strip().partition("-")
-        if not first.isdigit() or (last and not last.isdigit()):
+        if not _is_seed(first) or (last and not _is_seed(last)):
             raise UsageError(f"--seeds {words}: write whole numbers, such as 0-63, 1,5,9 or 100-")
         if dash and not last and num is None:
             num = 64
@@ -105,6 +107,10 @@ def parse_seeds(words: str, num: int | None) -> Int64Array:
     if num is not None and len(seeds) < num:
         raise UsageError(f"-n {num} asks for more images than --seeds {words} has seeds ({len(seeds)})")
     return np.array(seeds if num is None else seeds[:num], dtype=np.int64)
+
+
+def _is_seed(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) < 19
 
 
 def parse_weights(given: Sequence[str]) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -109,14 +110,16 @@ def run(
         "batch_size": batch_size, "weights_dir": weights_dir, "weights": parse_weights(weights or []),
         "cache_dir": cache_dir, "reporter": reporter(),
     }  # fmt: skip
-    if dry_run:
-        costs = plan(**arguments)
+    # Models and callables are other people's code and may print; standard output is for results.
+    with contextlib.redirect_stdout(sys.stderr):
+        costs = plan(**arguments) if dry_run else None
+        records = [] if dry_run else evaluate(output=output, **arguments)
+    if costs is not None:
         if as_json:
             print(json.dumps(costs.to_dict(), indent=1))
         else:
             report.print_plan(costs)
         return
-    records = evaluate(output=output, **arguments)
     if as_json:
         print(json.dumps([record.to_dict() for record in records], indent=1, ensure_ascii=False))
     elif records:

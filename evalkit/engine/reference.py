@@ -9,7 +9,7 @@ from typing import Any
 from evalkit.engine.device import pick_device
 from evalkit.engine.distributed import world
 from evalkit.engine.progress import Reporter, Silent
-from evalkit.errors import ProtocolError, lookup
+from evalkit.errors import ProtocolError, UsageError, lookup
 from evalkit.features.catalog import load_extractor
 from evalkit.features.extract import extract, feature_key
 from evalkit.features.store import FeatureStore
@@ -68,6 +68,8 @@ def build_reference(
     Raises:
         EvalkitError: The images cannot be read, or the protocol has no use for statistics.
     """
+    if Path(output).suffix.lower() != ".npz":
+        raise UsageError(f"{output}: end the name of the statistics in .npz, by which they are known again")
     spec = lookup(protocol, catalog.PROTOCOLS, "protocol").vary(layer=layer, precision=precision)
     if not isinstance(spec.options, (FrechetOptions, FrechetInfinityOptions)):
         raise ProtocolError(

@@ -158,6 +158,8 @@ def prepare(
     """
     if batch_size < 1:
         raise UsageError(f"batch_size is {batch_size}; it must be 1 or more")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise UsageError(f"the seed is {seed!r}; give a whole number from 0 to 2^63 - 1")
     names = metrics.split(",") if isinstance(metrics, str) else list(metrics)
     protocols = catalog.select(names, layer=layer, precision=precision, k=k)
     if subset_seed is not None and limit is None and data_limit is None:
@@ -196,7 +198,7 @@ def prepare(
         )  # fmt: skip
         num = None
     else:
-        _refuse_model_options(truncation_psi, truncation_cutoff, labels, z_dim, num_classes)
+        _refuse_model_options(truncation_psi, truncation_cutoff, labels, z_dim, num_classes, value_range)
     fake = resolve(
         samples,
         limit=limit,
@@ -229,12 +231,18 @@ def prepare(
 
 
 def _refuse_model_options(
-    psi: float, cutoff: int | None, labels: int | str | None, z_dim: int | None, num_classes: int
+    psi: float,
+    cutoff: int | None,
+    labels: int | str | None,
+    z_dim: int | None,
+    num_classes: int,
+    value_range: str,
 ) -> None:
     # Left out in silence, they would be believed to have had an effect.
     given = {
         "--truncation": psi != 1, "--truncation-cutoff": cutoff is not None, "--labels": labels is not None,
         "--z-dim": z_dim is not None, "--num-classes": bool(num_classes),
+        "--range": value_range != "signed",
     }  # fmt: skip
     if named := [name for name, there in given.items() if there]:
         raise UsageError(

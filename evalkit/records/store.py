@@ -67,14 +67,15 @@ class RecordStore:
         return True
 
 
-def read_records(paths: Sequence[Path]) -> list[Record]:
+def read_records(paths: Sequence[Path | str] | Path | str) -> list[Record]:
     """All records below ``paths`` (folders or single files), ordered by path.
 
     Raises:
         StoreError: A path does not exist, holds no record, or a file is not a whole record.
     """
     files: list[Path] = []
-    for path in paths:
+    given = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    for path in given:
         if not path.exists():
             raise StoreError(f"no results at {path}; `evalkit run … --output {path}` files some there")
         files += sorted(path.rglob("*.json")) if path.is_dir() else [path]
@@ -91,5 +92,5 @@ def read_records(paths: Sequence[Path]) -> list[Record]:
         record = record_from_dict(given, str(file))
         records.setdefault(record.record_id, record)
     if not records:
-        raise StoreError(f"no records below {', '.join(map(str, paths))}; `evalkit run` files them")
+        raise StoreError(f"no records below {', '.join(map(str, given))}; `evalkit run` files them")
     return list(records.values())

@@ -87,6 +87,11 @@ class GeneratedSource(ImageSource):
             raise UsageError(f"{self.spec} was asked for {num} images; give --num 1 or more")
         if first_seed < 0:
             raise UsageError(f"the first seed is {first_seed}; it must be 0 or more")
+        if first_seed + num > 2**63 - 1:
+            raise UsageError(
+                f"{self.spec} was asked for seeds {first_seed} to {first_seed + num - 1}; they end at 2^63 - "
+                "1"
+            )
         self._range = getattr(function, "evalkit_range", "signed")
         if self._range not in RANGES:
             raise UsageError(
@@ -147,7 +152,7 @@ class GeneratedSource(ImageSource):
             made = self._function(seeds.copy())
         except EvalkitError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise SourceError(
                 f"{where} raised {type(error).__name__}: {error}; run it by hand on np.array([{seeds[0]}]) "
                 "to see where"
@@ -258,7 +263,7 @@ def load_callable(module_name: str, name: str) -> Generator:
             f"{module_name}:{name}: no module {error.name!r} in this environment or in {Path.cwd()}; run "
             "from the folder that holds it, or install it"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SourceError(
             f"{module_name}:{name}: importing {module_name} raised {type(error).__name__}: {error}"
         ) from error

@@ -63,7 +63,7 @@ def _from_json(names: Sequence[str], table: bytes, where: str) -> Int64Array | N
     labels = np.empty(len(names), dtype=np.int64)
     for place, name in enumerate(names):
         label = known.get(name)
-        if isinstance(label, bool) or not isinstance(label, int):
+        if isinstance(label, bool) or not isinstance(label, int) or abs(label) >= 2**63:
             what = "no label" if label is None else f"the label {label!r}"
             raise SourceError(f"{where} has {what} for {name}; {form}")
         labels[place] = label

@@ -98,6 +98,10 @@ def _find(
 ) -> ImageSource | ReferenceStatistics:
     if isinstance(given, (ImageSource, ReferenceStatistics)):
         return given
+    if isinstance(given, str) and not given.strip():
+        raise UsageError(
+            "an empty name was given for images; write a path or a name (`.` is the working folder)"
+        )
     if isinstance(given, Path) or (isinstance(given, str) and Path(given).exists()):
         return _open_path(Path(given), str(given))
     if isinstance(given, str):

@@ -131,7 +131,8 @@ def _facts(file: Path, head: bytes) -> dict[str, Any]:
         return _zip(file)
     if head[:1] == b"\x80":
         return _pickle(file)
-    if suffix == ".onnx" and head:
+    # A model begins with one of its first fields: version, producer, graph or operator set.
+    if suffix == ".onnx" and head[:1] in (b"\x08", b"\x12", b"\x1a", b"\x3a", b"\x42"):
         return {"kind": "ONNX graph"}
     raise CheckpointError(f"{file} is no model file that evalkit knows; accepted are {_ACCEPTED}")
 

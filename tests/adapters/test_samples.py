@@ -121,3 +121,48 @@ def test_samples_and_model_exclude_each_other():
             labels=1,
             output=None,
         )
+
+
+def test_truncation_that_cannot_be_or_does_nothing():
+    model = reference_models.build("stylegan2")
+    for psi in (float("nan"), float("inf"), "0.5", None):
+        with pytest.raises(UsageError, match="truncation psi is .*; give a finite number"):
+            ModelSource(model, 4, truncation_psi=psi)
+    with pytest.raises(UsageError, match="truncation cutoff is 1.5; give how many layers"):
+        ModelSource(model, 4, truncation_psi=0.5, truncation_cutoff=1.5)
+    with pytest.raises(UsageError, match="--truncation-cutoff 2 truncates nothing without --truncation"):
+        sample(model, SEEDS, truncation_cutoff=2)
+
+
+def test_odd_labels_and_seeds():
+    for labels in ("\u00b2", "9" * 5000):
+        with pytest.raises(UsageError, match="write uniform, or a class from 0 to 2"):
+            labels_for(SEEDS, labels, 3, "m")
+    with pytest.raises(UsageError, match=r"labels are \[\]; give one class"):
+        labels_for(SEEDS, [], 3, "m")
+    with pytest.raises(UsageError, match="the seed is -1; give a whole number from 0"):
+        evalkit.evaluate(
+            samples="bundled:digits", data="bundled:digits", metrics="prdc_mini", seed=-1, output=None
+        )
+    with pytest.raises(UsageError, match=r"they end at 2\^63 - 1"):
+        ModelSource(Squares(), 40, 2**63 - 10)
+    with pytest.raises(UsageError, match="the seed of the weights is -1"):
+        reference_models.build("stylegan2", seed=-1)
+
+
+def test_models_from_python_are_objects():
+    with pytest.raises(UsageError, match="from Python, reference models and official"):
+        evalkit.evaluate(model="stylegan2:tiny-random", data="bundled:digits", metrics="fd_mini", output=None)
+    with pytest.raises(UsageError, match="Linear is no model that can be asked for images: it lacks sample"):
+        evalkit.evaluate(model=torch.nn.Linear(2, 2), data="bundled:digits", metrics="fd_mini", output=None)
+
+
+def test_a_range_belongs_to_a_model():
+    with pytest.raises(UsageError, match="--range belongs to a model"):
+        evalkit.evaluate(
+            samples="bundled:digits",
+            data="bundled:digits",
+            metrics="fd_mini",
+            value_range="unit",
+            output=None,
+        )

@@ -126,6 +126,9 @@ def test_seeds_are_read(words: str, num: int | None, seeds: list[int]):
         ("0-3", 9, r"-n 9 asks for more images than --seeds 0-3 has seeds \(4\)"),
         ("0-9999999", None, "more than 1,000,000 images"),
         ("-4", None, "write whole numbers"),
+        ("\u00b2", None, "write whole numbers"),
+        ("99999999999999999999", None, "write whole numbers"),
+        ("0-", 0, "-n is 0; ask for 1 image or more"),
     ],
 )
 def test_seeds_that_cannot_be(words: str, num: int | None, message: str):
@@ -178,3 +181,32 @@ def test_a_grid_that_cannot_be_written_there(capsys, tmp_path: Path):
         capsys, "sample", "stylegan2:tiny-random", "--seeds", 1, "--grid", tmp_path / "file" / "a.png", code=2
     )
     assert "a.png; choose another path" in err
+
+
+def test_what_a_factory_prints_is_no_result(capsys, monkeypatch, tmp_path: Path):
+    (tmp_path / "loud.py").write_text(
+        "import sys, torch\n"
+        "def factory():\n    print('hello')\n    net = torch.nn.Sequential(torch.nn.Linear(4, 192), "
+        "torch.nn.Tanh(), "
+        "torch.nn.Unflatten(1, (3, 8, 8)))\n    net.z_dim = 4\n    return net\n"
+        "def leaves():\n    sys.exit(0)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    out, err = call(
+        capsys, "run", "--model", "loud.py:factory", "--num", 20, "--data", "bundled:digits",
+        "--data-limit", 20, "--metrics", "fd_mini", "--json",
+    )  # fmt: skip
+    assert json.loads(out)[0]["metric"] == "fd_mini"
+    assert "hello" in err
+    _, err = call(capsys, "sample", "loud.py:leaves", "--grid", "a.png", code=2)
+    assert "SystemExit" in err
+
+
+def test_a_checkpoint_of_ours_holds_one_network(capsys, tmp_path: Path):
+    first = reference_models.save_checkpoint(
+        reference_models.build("stylegan2"), tmp_path / "first.safetensors"
+    )
+    _, err = call(
+        capsys, "checkpoint", "convert", first, tmp_path / "second.safetensors", "--network", "D", code=2
+    )
+    assert "holds one generator, the one it was converted from, and no network 'D'" in err

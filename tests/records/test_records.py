@@ -196,3 +196,9 @@ def test_records_do_not_depend_on_the_order_of_mappings():
 def test_a_record_is_refused_with_the_wrong_fields():
     with pytest.raises(StoreError, match="where it came from: not an evalkit record"):
         record_from_dict({"schema_version": 1, "samples": {}, "data": None}, "where it came from")
+
+
+def test_records_are_read_by_any_spelling_of_their_folder(tmp_path: Path):
+    RecordStore(tmp_path).append(RECORD)
+    for given in (tmp_path, str(tmp_path), [str(tmp_path)], [tmp_path]):
+        assert read_records(given) == [RECORD]

@@ -256,3 +256,8 @@ def test_real_files(data_dir: Path, spec: str, num: int, shape: tuple | None, la
     if source.labels is not None:
         assert len(np.unique(source.labels)) == labels
     assert len(source.fingerprint) == 64
+
+
+def test_an_empty_name_is_not_the_working_folder():
+    with pytest.raises(UsageError, match="an empty name was given for images"):
+        resolve("")
