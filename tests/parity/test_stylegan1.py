@@ -78,13 +78,12 @@ def test_networks(name: str, path: str):
         case.compare(r"D\.scores\.lod=(.*)", lambda lod: discriminator(images, labels, lod=float(lod)))
         fused_d = discriminator_of(case, fused_scale=True)
         case.compare(r"D\.scores\.fused_scale", lambda: fused_d(images, labels, lod=0.0))
-        x = case["op.x"]
-        case.compare(r"op\.blur", lambda: Blur((1.0, 2.0, 1.0))(x))
-        case.compare(r"op\.downscale", lambda: downscale(x))
-        case.compare(r"op\.upscale", lambda: upscale(x))
-        case.compare(r"op\.instance_norm", lambda: instance_norm(x))
-        case.compare(r"op\.pixel_norm", lambda: pixel_norm(x))
-        case.compare(r"op\.to_uint8", lambda: to_uint8(0.9 * x))
+        case.compare(r"op\.blur", lambda: Blur((1.0, 2.0, 1.0))(case["op.x"]))
+        case.compare(r"op\.downscale", lambda: downscale(case["op.x"]))
+        case.compare(r"op\.upscale", lambda: upscale(case["op.x"]))
+        case.compare(r"op\.instance_norm", lambda: instance_norm(case["op.x"]))
+        case.compare(r"op\.pixel_norm", lambda: pixel_norm(case["op.x"]))
+        case.compare(r"op\.to_uint8", lambda: to_uint8(0.9 * case["op.x"]))
     case.finish()
 
 
@@ -162,7 +161,11 @@ def test_losses(name: str, path: str):
         with torch.no_grad():
             images = fakes("D_loss", labels)
         if case.facts["classes"]["D_loss"].endswith("wgan_gp"):
-            found = discriminator_wgan_gp(discriminator, case["reals"], images, case["D_loss.mixing"], labels)
+            names = ("wgan_lambda", "wgan_epsilon", "wgan_target")
+            weights = {key: facts[key] for key in names if key in facts}
+            found = discriminator_wgan_gp(
+                discriminator, case["reals"], images, case["D_loss.mixing"], labels, **weights
+            )
         else:
             gammas = {key: facts.get(key, 0.0) for key in ("r1_gamma", "r2_gamma")}
             found = discriminator_logistic(discriminator, case["reals"], images, labels, **gammas)

@@ -53,10 +53,10 @@ def test_generator(name: str, path: str):
             ws = styles("1")
         case.compare(r"inter\.(mapping\.\w+)", lambda module: seen[module])
         case.compare(r"ws", lambda: ws)
-        case.compare(r"ws_psi([\d.]+?)(_cut)?", styles)
+        case.compare(r"ws_psi(-?[\d.]+?)(_cut)?", styles)
         case.compare(r"img_(const|none)", lambda mode: network.synthesis(ws, noise_mode=mode))
         case.compare(
-            r"img_(const|none)_psi([\d.]+?)(_cut)?",
+            r"img_(const|none)_psi(-?[\d.]+?)(_cut)?",
             lambda mode, psi, cut: network(
                 z, c, truncation_psi=float(psi), truncation_cutoff=cutoff if cut else None, noise_mode=mode
             ),
@@ -215,4 +215,4 @@ def compare_images(case: MaxNormCase, net: str, network: torch.nn.Module) -> Non
     z, c = case["in.z"], case["in.c"]
     case.compare(rf"{net}\.ws", lambda: network.mapping(z, c))
     case.compare(rf"{net}\.img_const", lambda: network(z, c))
-    case.compare(rf"{net}\.img_const_psi([\d.]+)", lambda psi: network(z, c, truncation_psi=float(psi)))
+    case.compare(rf"{net}\.img_const_psi(-?[\d.]+)", lambda psi: network(z, c, truncation_psi=float(psi)))
