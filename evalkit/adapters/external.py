@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 Int64Array = npt.NDArray[np.int64]
 MICRO_BATCH = 8
 MAX_SEED = 2**32 - 1
+MAX_WIDTH = 2**20
 SUFFIXES = (".pt", ".pth", ".pt2", ".onnx")
 _FACTORY = re.compile(r"(?P<place>.+?):(?P<name>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)")
 _WORDING = RangeWording("give --range unit", "was given with --range unit")
@@ -177,7 +178,12 @@ class ExternalModel:
             raise CheckpointError(f"{where} raised {type(error).__name__}: {error}") from error
         if hasattr(made, "detach"):
             made = made.detach().cpu()
-            made = (made.float() if str(made.dtype) == "torch.bfloat16" else made).numpy()
+            try:
+                made = (made.float() if str(made.dtype) == "torch.bfloat16" else made).numpy()
+            except (TypeError, RuntimeError) as error:  # sparse, quantised …
+                raise CheckpointError(
+                    f"{where} returned a tensor that is no plain array ({error})"
+                ) from error
         expected = f"expected is one array or tensor of shape ({len(z)}, 3, h, w) or ({len(z)}, 1, h, w)"
         if not isinstance(made, np.ndarray):
             raise CheckpointError(
@@ -188,6 +194,7 @@ class ExternalModel:
             or len(made) != len(z)
             or made.shape[1] not in (1, 3)
             or made.shape[2] != made.shape[3]
+            or not made.shape[2]
         ):
             raise CheckpointError(f"{where} returned shape {made.shape}; {expected}, with h equal to w")
         if made.dtype.kind == "f":
@@ -251,6 +258,8 @@ def load_external(
     width = loaded.z_dim if z_dim is None else z_dim
     if width is None or width < 1:
         raise UsageError(f"{spec} does not say how wide its latents are; give --z-dim N")
+    if width > MAX_WIDTH:
+        raise UsageError(f"{spec}: latents of width {width:,} are wider than {MAX_WIDTH:,}; check --z-dim")
     classes = num_classes or attribute(loaded.function, "num_classes") or 0
     if classes < 0:
         raise UsageError(f"num_classes is {classes}; give 0 for a model without labels, or how many it has")

@@ -153,6 +153,11 @@ def read_exported(path: Path, device: str) -> Loaded:
     """
     import torch
 
+    if not zipfile.is_zipfile(path):  # torch would log a traceback of its own first
+        raise CheckpointError(
+            f"{path} cannot be read as a torch.export program: it is cut short or something else; save one "
+            "with torch.export.save"
+        )
     try:
         program = torch.export.load(str(path))
         if device != "cpu":

@@ -300,7 +300,10 @@ def _as_array(made: object, where: str) -> npt.NDArray[Any]:
     if detach is not None:
         tensor = detach().cpu()
         # NumPy has no bfloat16.
-        made = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+        try:
+            made = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+        except (TypeError, RuntimeError) as error:  # sparse, quantised …
+            raise SourceError(f"{where} returned a tensor that is no plain array ({error})") from error
     if not isinstance(made, np.ndarray):
         raise SourceError(
             f"{where} returned {type(made).__name__}; expected is a NumPy array or a torch tensor"

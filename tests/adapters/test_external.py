@@ -14,7 +14,7 @@ from torch import nn
 from evalkit.adapters import external
 from evalkit.adapters.capabilities import offers
 from evalkit.adapters.external import is_external, load_external
-from evalkit.errors import CheckpointError, SourceError, UsageError
+from evalkit.errors import CheckpointError, EvalkitError, SourceError, UsageError
 from evalkit.imaging.quantise import to_uint8
 
 SEEDS = np.array([5, 0, 7, 2**32 - 1, 5], np.int64)
@@ -333,3 +333,23 @@ def test_a_factory_that_is_not_there_is_said(
     Path("sound.py").write_text("def make(): ...\n")
     with pytest.raises(SourceError, match=message):
         load_external(spec, z_dim=2)
+
+
+@pytest.mark.parametrize(
+    ("body", "options", "message"),
+    [
+        ("lambda z: torch.zeros(len(z), 3, 8, 8).to_sparse()", {"z_dim": 4}, "that is no plain array"),
+        ("lambda z: torch.zeros(len(z), 3, 0, 0)", {"z_dim": 4}, r"returned shape \(8, 3, 0, 0\)"),
+        ("lambda z: z", {"z_dim": 10**12}, "are wider than 1,048,576; check --z-dim"),
+    ],
+)  # fmt: skip
+def test_tensors_and_widths_that_cannot_be(tmp_path: Path, body: str, options: dict, message: str):
+    (tmp_path / "odd.py").write_text(f"import torch\ndef factory():\n    return {body}\n")
+    with pytest.raises(EvalkitError, match=message):
+        load_external(f"{tmp_path / 'odd.py'}:factory", **options).sample(np.arange(8))
+
+
+def test_a_file_that_is_no_exported_program(tmp_path: Path):
+    (tmp_path / "text.pt2").write_text("hi")
+    with pytest.raises(CheckpointError, match="it is cut short or something else; save one"):
+        load_external(str(tmp_path / "text.pt2"))
