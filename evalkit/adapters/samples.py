@@ -69,9 +69,8 @@ def labels_for(seeds: Int64Array, labels: Labels, num_classes: int, name: str) -
     pool = np.arange(num_classes, dtype=np.int64) if isinstance(labels, str) else labels
     if pool.min() < 0 or pool.max() >= num_classes:
         raise UsageError(
-            f"{name} has the classes 0 to {num_classes - 1}, and the real images are labelled {pool.min()} "
-            "to "
-            f"{pool.max()}; use --labels uniform, or data with the classes it was trained on"
+            f"{name} has the classes 0 to {num_classes - 1}, and the real images are labelled "
+            f"{pool.min()} to {pool.max()}; use --labels uniform, or data with the classes it was trained on"
         )
     # A stream of its own for every seed, apart from the one latents come from.
     places = [np.random.default_rng([int(seed), 1]).integers(len(pool)) for seed in seeds]
@@ -148,7 +147,7 @@ class ModelSource(GeneratedSource):
             first_seed: Seed of image 0.
             labels: See `labels_for`.
             truncation_psi: Pull towards the average w; 1 is none.
-            truncation_cutoff: How many layers are pulled; all where None.
+            truncation_cutoff: How many layers are pulled; None leaves it to the model (mostly all).
 
         Raises:
             UsageError: Labels, truncation or the count do not fit.
@@ -178,8 +177,8 @@ class ModelSource(GeneratedSource):
         )  # fmt: skip
         stated = [f"made by the model {model.name}, one image a seed, from seed {first_seed} on"]
         if truncation_psi != 1:
-            layers = "all layers" if truncation_cutoff is None else f"the first {truncation_cutoff} layers"
-            stated.append(f"truncation psi {truncation_psi:g} on {layers}")
+            layers = "" if truncation_cutoff is None else f" on the first {truncation_cutoff} layers"
+            stated.append(f"truncation psi {truncation_psi:g}{layers}")
         if model.num_classes:
             how = "as those of the real images are" if drawn else f"as --labels {labels} says"
             stated.append(f"classes are drawn {how}")

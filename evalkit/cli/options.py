@@ -65,7 +65,10 @@ class RangeName(str, Enum):
 TruncationPsi = Annotated[float, typer.Option("--truncation", help="Truncation psi; 1 is none.")]
 TruncationCutoff = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option("--truncation-cutoff", help="Layers that are truncated; all if not given."),
+    typer.Option(
+        "--truncation-cutoff",
+        help="Layers that are truncated; the model's own number if not given: all, of StyleGAN 8.",
+    ),
 ]
 LabelsOption = Annotated[
     Optional[str],  # noqa: UP045

@@ -132,7 +132,7 @@ def prepare(
         num: How many samples a model or callable makes; what the protocols ask for where None, and a model
             without either makes one for every real image (50,000 at most).
         truncation_psi: Truncation of a model; 1 is none.
-        truncation_cutoff: How many of its layers are truncated; all where None.
+        truncation_cutoff: How many of its layers are truncated; None leaves it to the model (mostly all).
         labels: Classes of a conditional model: one class, or ``uniform``; drawn from the labels of ``data``
             where None.
         z_dim: Width of the latents of a model from outside.

@@ -40,7 +40,7 @@ def sample(
         seeds: Whole numbers from 0.
         labels: A class, or ``uniform``; for conditional models.
         truncation_psi: Pull towards the average w; 1 is none.
-        truncation_cutoff: How many layers are pulled; all where None.
+        truncation_cutoff: How many layers are pulled; None leaves it to the model (mostly all).
         z_dim: Width of the latents of a model from outside.
         value_range: Range of its images: ``signed`` or ``unit``.
         num_classes: Its number of classes.

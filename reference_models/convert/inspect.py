@@ -12,7 +12,7 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,23 +114,25 @@ def file_kind(path: Path) -> str:
         ``nvidia``, ``tf``, ``pytorch`` (a state dict, hostile ones included), ``evalkit``, ``program``
         (TorchScript, torch.export, ONNX), or ``unknown``.
     """
+    if path.suffix.lower() == ".safetensors":
+        return "evalkit"  # whatever is wrong with it is for our reader to explain
     try:
         with path.open("rb") as stream:
-            kind = str(_facts(path, stream.read(2))["kind"])
+            # The numbers are read once, by the reader that this answer picks.
+            kind = str(_facts(path, stream.read(2), numbers=False)["kind"])
     except (CheckpointError, OSError):
-        # A damaged file of our own names is for our reader to explain.
-        return "evalkit" if path.suffix.lower() == ".safetensors" else "unknown"
+        return "unknown"
     return next((short for short, start in _KINDS.items() if kind.startswith(start)), "unknown")
 
 
-def _facts(file: Path, head: bytes) -> dict[str, Any]:
+def _facts(file: Path, head: bytes, *, numbers: bool = True) -> dict[str, Any]:
     suffix = file.suffix.lower()
     if suffix in (".safetensors", ".json"):
         return _own(file)
     if head == b"PK":
         return _zip(file)
     if head[:1] == b"\x80":
-        return _pickle(file)
+        return _pickle(file, numbers)
     # A model begins with one of its first fields: version, producer, graph or operator set.
     if suffix == ".onnx" and head[:1] in (b"\x08", b"\x12", b"\x1a", b"\x3a", b"\x42"):
         return {"kind": "ONNX graph"}
@@ -188,28 +190,30 @@ def _safetensors_shapes(file: Path) -> dict[str, tuple[int, ...]]:
 # --- pickles ------------------------------------------------------------------------------------------------
 
 
-def _pickle(file: Path) -> dict[str, Any]:
+def _pickle(file: Path, numbers: bool) -> dict[str, Any]:
     with file.open("rb") as stream:
         found = survey(stream, what=str(file), pickles=_LEGACY_PICKLES)
     names = set(found.globals)
+
+    def tell(kind: str, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        return _guarded(kind, read) if numbers else {"kind": kind}
+
     base = {"globals": list(found.globals), "kimg": _kimg(file)}
     if "torch_utils.persistence._reconstruct_persistent_obj" in names:
-        return base | _guarded(
-            "network pickle of StyleGAN2-ADA or StyleGAN3 (PyTorch)", lambda: _nvidia(file)
-        )
+        return base | tell("network pickle of StyleGAN2-ADA or StyleGAN3 (PyTorch)", lambda: _nvidia(file))
     if {"dnnlib.tflib.network.Network", "tfutil.Network", "network.Network"} & names:
-        return base | _guarded(
+        return base | tell(
             "network pickle of ProGAN, StyleGAN or StyleGAN2 (TensorFlow)", lambda: _tensorflow(file)
         )
     if any(name.startswith("torch.") and name.endswith("Storage") for name in names):
-        return base | _guarded("PyTorch state dict (first format)", lambda: _legacy_state(file, found))
+        return base | tell("PyTorch state dict (first format)", lambda: _legacy_state(file, found))
     if found.problem and not names:
         raise CheckpointError(found.problem)
     shown = f"it would call {', '.join(found.globals)}" if names else "it names nothing, and holds no network"
     return base | {"kind": "pickle of no known kind", "safe": not names, "problem": found.problem or shown}
 
 
-def _guarded(kind: str, read: Any) -> dict[str, Any]:  # noqa: ANN401
+def _guarded(kind: str, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return {"kind": kind, **read()}
     except CheckpointError as error:
