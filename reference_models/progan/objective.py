@@ -8,14 +8,24 @@ sample; the official sum of ``(n, 1)`` and ``(n,)`` broadcasts to ``(n, n)``, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from reference_models.layers.growing import lerp
 from reference_models.progan.discriminator import Discriminator
+from reference_models.training.gan_losses import wasserstein_discriminator, wasserstein_generator
+from reference_models.training.gan_regularisers import GradientPenalty, gradient_penalty
+
+__all__ = [
+    "DiscriminatorLoss",
+    "GeneratorLoss",
+    "GradientPenalty",
+    "cross_entropy",
+    "discriminator_loss",
+    "generator_loss",
+    "gradient_penalty",
+]
 
 
 class GeneratorLoss(NamedTuple):
@@ -24,15 +34,6 @@ class GeneratorLoss(NamedTuple):
     total: Tensor  # (n,)
     scores: Tensor  # (n,) minus the scores
     labels: Tensor  # (n,) weighted cross-entropy; 0 without labels
-
-
-class GradientPenalty(NamedTuple):
-    """A penalty on gradient norms, per sample."""
-
-    penalty: Tensor  # (n,) (lambda / target^2) (norm - target)^2
-    mixed: Tensor  # (n, c, h, w) where it was taken
-    scores: Tensor  # (n, 1) scores there
-    norms: Tensor  # (n,) of the gradient there
 
 
 class DiscriminatorLoss(NamedTuple):
@@ -49,33 +50,6 @@ class DiscriminatorLoss(NamedTuple):
 def cross_entropy(labels: Tensor, logits: Tensor) -> Tensor:
     """Softmax cross-entropy of ``(n, k)`` logits with one-hot ``(n, k)`` labels, in nats: ``(n,)``."""
     return -(labels * torch.log_softmax(logits, dim=1)).sum(dim=1)
-
-
-def gradient_penalty(
-    score: Callable[[Tensor], Tensor],
-    reals: Tensor,
-    fakes: Tensor,
-    mixing: Tensor,
-    *,
-    wgan_lambda: float = 10.0,
-    wgan_target: float = 1.0,
-) -> GradientPenalty:
-    """``(lambda / target^2) (||d sum(D(x)) / dx|| - target)^2`` at points between reals and fakes.
-
-    Args:
-        score: Images to scores ``(n, 1)``.
-        reals: ``(n, c, h, w)``.
-        fakes: ``(n, c, h, w)``; no gradient flows into them.
-        mixing: Where between the two, in [0, 1]: ``(n,)`` or ``(n, 1, 1, 1)``.
-        wgan_lambda: Weight.
-        wgan_target: Norm that costs nothing.
-    """
-    mixed = lerp(reals, fakes.detach(), mixing.reshape(-1, 1, 1, 1)).detach().requires_grad_()
-    scores = score(mixed)
-    (gradient,) = torch.autograd.grad(scores.sum(), mixed, create_graph=True)
-    norms = gradient.square().sum(dim=(1, 2, 3)).sqrt()
-    penalty = (norms - wgan_target).square() * (wgan_lambda / wgan_target**2)
-    return GradientPenalty(penalty, mixed.detach(), scores, norms)
 
 
 def generator_loss(
@@ -96,7 +70,7 @@ def generator_loss(
         lod: Level of detail; None takes the one D stores.
     """
     scores, logits = discriminator(fakes, lod=lod)
-    adversarial = -scores[:, 0]
+    adversarial = wasserstein_generator(scores)[:, 0]
     classifier = torch.zeros_like(adversarial)
     if labels is not None and labels.shape[1]:
         classifier = cond_weight * cross_entropy(labels, logits)
@@ -140,7 +114,7 @@ def discriminator_loss(
         wgan_lambda=wgan_lambda,
         wgan_target=wgan_target,
     )
-    scores = (fake_scores - real_scores + wgan_epsilon * real_scores.square())[:, 0]
+    scores = wasserstein_discriminator(fake_scores, real_scores, wgan_epsilon)[:, 0]
     penalties = gradient.penalty
     if labels is not None and labels.shape[1]:
         both = cross_entropy(labels, real_logits) + cross_entropy(labels, fake_logits)

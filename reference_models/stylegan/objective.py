@@ -12,12 +12,28 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from reference_models.progan.objective import gradient_penalty
 from reference_models.stylegan.discriminator import Discriminator
 from reference_models.stylegan.generator import active_layers
+from reference_models.training.gan_losses import (
+    logistic_discriminator,
+    non_saturating_generator,
+    wasserstein_discriminator,
+    wasserstein_generator,
+)
+from reference_models.training.gan_regularisers import gradient_penalty, squared_gradient
+
+__all__ = [
+    "DiscriminatorLoss",
+    "discriminator_logistic",
+    "discriminator_wgan_gp",
+    "draw_mixing_cutoff",
+    "generator_logistic",
+    "generator_wgan",
+    "mixing_cutoff",
+    "squared_gradient",
+]
 
 
 class DiscriminatorLoss(NamedTuple):
@@ -32,25 +48,18 @@ class DiscriminatorLoss(NamedTuple):
     r2: Tensor  # (n,) the same at the fakes
 
 
-def squared_gradient(scores: Tensor, images: Tensor) -> Tensor:
-    """Sum over channels and pixels of ``(d sum(scores) / d images)^2``: ``(n,)``, differentiable again."""
-    (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    return gradient.square().sum(dim=(1, 2, 3))
-
-
 def generator_logistic(
     discriminator: Discriminator, fakes: Tensor, labels: Tensor | None = None, *, lod: float | None = None
 ) -> Tensor:
     """Non-saturating: ``softplus(-D(G(z, y), y))``, ``(n,)``."""
-    return F.softplus(-discriminator(fakes, labels, lod=lod))[:, 0]
+    return non_saturating_generator(discriminator(fakes, labels, lod=lod))[:, 0]
 
 
 def generator_wgan(
     discriminator: Discriminator, fakes: Tensor, labels: Tensor | None = None, *, lod: float | None = None
 ) -> Tensor:
     """Wasserstein: ``-D(G(z, y), y)``, ``(n,)``."""
-    scores: Tensor = discriminator(fakes, labels, lod=lod)
-    return -scores[:, 0]
+    return wasserstein_generator(discriminator(fakes, labels, lod=lod))[:, 0]
 
 
 def discriminator_logistic(
@@ -78,7 +87,7 @@ def discriminator_logistic(
     fakes = fakes.detach().requires_grad_(r2_gamma != 0.0)
     real_scores = discriminator(reals, labels, lod=lod)
     fake_scores = discriminator(fakes, labels, lod=lod)
-    scores = (F.softplus(fake_scores) + F.softplus(-real_scores))[:, 0]
+    scores = logistic_discriminator(fake_scores, real_scores)[:, 0]
     nothing = torch.zeros_like(scores)
     r1 = squared_gradient(real_scores, reals) if r1_gamma != 0.0 else nothing
     r2 = squared_gradient(fake_scores, fakes) if r2_gamma != 0.0 else nothing
@@ -121,7 +130,7 @@ def discriminator_wgan_gp(
         wgan_lambda=wgan_lambda,
         wgan_target=wgan_target,
     )
-    scores = (fake_scores - real_scores + wgan_epsilon * real_scores.square())[:, 0]
+    scores = wasserstein_discriminator(fake_scores, real_scores, wgan_epsilon)[:, 0]
     nothing = torch.zeros_like(scores)
     total = scores + found.penalty
     return DiscriminatorLoss(total, scores, found.penalty, real_scores, fake_scores, nothing, nothing)

@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from evalkit.errors import UsageError
 from reference_models.layers.mapping import StyleGenerator
 from reference_models.ops import filter2d
 from reference_models.stylegan2.layers import Generators
+from reference_models.training.gan_losses import logistic_fake, logistic_real, non_saturating_generator
+from reference_models.training.gan_regularisers import path_lengths, squared_gradient
 
 MIXING_PROBABILITY = 0.9
 PATH_LENGTH_WEIGHT = 2.0
@@ -167,7 +168,7 @@ def generator_loss(
         blur_sigma: Of the blur of what the discriminator sees.
     """
     logits: Tensor = discriminator(blur(img, blur_sigma), c)
-    return GeneratorLoss(functional.softplus(-logits), logits)
+    return GeneratorLoss(non_saturating_generator(logits), logits)
 
 
 def discriminator_loss(
@@ -191,9 +192,7 @@ def discriminator_loss(
     """
     fake_logits: Tensor = discriminator(blur(fake, blur_sigma), fake_c)
     real_logits: Tensor = discriminator(blur(real, blur_sigma), real_c)
-    return DiscriminatorLoss(
-        functional.softplus(fake_logits), functional.softplus(-real_logits), fake_logits, real_logits
-    )
+    return DiscriminatorLoss(logistic_fake(fake_logits), logistic_real(real_logits), fake_logits, real_logits)
 
 
 def r1_loss(
@@ -215,8 +214,7 @@ def r1_loss(
     """
     real = real.detach().requires_grad_(True)
     logits: Tensor = discriminator(blur(real, blur_sigma), c)
-    (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
-    penalty = gradient.square().sum(dim=(1, 2, 3))
+    penalty = squared_gradient(logits, real)
     return R1Loss(penalty * (gamma / 2), penalty, logits)
 
 
@@ -240,17 +238,8 @@ def path_length_loss(
     Raises:
         UsageError: The noise has another shape than the images.
     """
-    if noise.shape != fake.img.shape:
-        raise UsageError(
-            f"path lengths take noise of the images' shape {tuple(fake.img.shape)}; given is "
-            f"{tuple(noise.shape)}"
-        )
-    y = noise / math.sqrt(fake.img.shape[2] * fake.img.shape[3])
-    (jacobian,) = torch.autograd.grad((fake.img * y).sum(), fake.ws, create_graph=True)
-    lengths = jacobian.square().sum(dim=2).mean(dim=1).sqrt()
-    new_mean = mean + decay * (lengths.mean() - mean)
-    penalty = (lengths - new_mean).square()
-    return PathLengthLoss(penalty * weight, penalty, new_mean.detach())
+    found = path_lengths(fake.img, fake.ws, noise, mean, decay=decay)
+    return PathLengthLoss(found.penalty * weight, found.penalty, found.mean)
 
 
 # ----------------------------------------------------------------------------------------------------- blur
