@@ -1,7 +1,8 @@
-"""ProGAN against the official graph: networks at every level of detail, losses and their gradients."""
+"""ProGAN against the official graph: networks at every level of detail, losses, steps of training."""
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 
 import pytest
@@ -14,8 +15,10 @@ from reference_models.progan import convert
 from reference_models.progan.discriminator import Discriminator
 from reference_models.progan.generator import Generator
 from reference_models.progan.objective import discriminator_loss, generator_loss
+from reference_models.training import ema
+from reference_models.training.optimisers import TFAdam
 
-HANDLES = ("progan_net*", "progan_loss*")
+HANDLES = ("progan_net*", "progan_loss*", "progan_train*")
 PATHS = ("reference", "fast")
 
 
@@ -91,6 +94,57 @@ def test_losses(name: str, path: str):
     with ops.use(path):
         on_either_side(case, generator_part)
         on_either_side(case, discriminator_part)
+    case.finish()
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("name", names_of("progan_train*"))
+def test_steps_of_training(name: str, path: str):
+    case = TensorCase(name)
+    facts, reals = case.kwargs, case["reals"]
+    weights = {key: facts[key] for key in ("wgan_lambda", "wgan_epsilon", "wgan_target") if key in facts}
+
+    def labels(which: str, step: int) -> torch.Tensor | None:
+        return case[f"{which}.labels"][step] if f"{which}.labels" in case else None
+
+    def train() -> None:
+        generator, discriminator = networks(case)
+        average = copy.deepcopy(generator)
+        average.load_state_dict(convert.from_tf(generator.config, case.part("Gs/")))
+        adam = facts["adam"]
+        made = partial(TFAdam, lr=facts["lr"], betas=(adam["beta1"], adam["beta2"]), eps=adam["eps"])
+        of_G, of_D = made(generator.parameters()), made(discriminator.parameters())
+        for step in range(len(reals)):
+            lod = float(case["lod"][step])
+            for network in (generator, discriminator):
+                network.set_lod(lod)
+            with torch.no_grad():
+                fakes = generator(case["D.latents"][step], labels("reals", step))
+            of_D.zero_grad()
+            mixing, c = case["D.mixing"][step], labels("reals", step)
+            loss = discriminator_loss(discriminator, reals[step], fakes, mixing, c, **weights).total.mean()
+            loss.backward()
+            of_D.step()
+            case.compare(rf"step{step}\.D_loss", lambda loss=loss: loss)
+            ema.update(average, generator, facts["G_smoothing"])
+            of_G.zero_grad()
+            c = labels("G", step)
+            loss = generator_loss(discriminator, generator(case["G.latents"][step], c), c).total.mean()
+            loss.backward()
+            of_G.step()
+            case.compare(rf"step{step}\.G_loss", lambda loss=loss: loss)
+            trained = {"G": generator, "D": discriminator, "Gs": average}
+            found = {
+                f"{net}/{key}": array
+                for net, network in trained.items()
+                for key, array in convert.to_tf(network.config, network.state_dict()).items()
+            }
+            # The case's own rule: Adam without momentum turns rounding of a gradient near 0 into steps of lr.
+            slack = 2 * facts["lr"] * (step + 1)
+            case.check_most(rf"step{step}\.(.+/.+)", found, share=0.005, slack=slack)
+
+    with ops.use(path):
+        on_either_side(case, train)
     case.finish()
 
 

@@ -1,10 +1,13 @@
-"""StyleGAN against the official graph: mapping, synthesis, truncation, mixing, losses, gradients."""
+"""StyleGAN against the official graph: networks, truncation, mixing, losses, gradients, steps of training."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from kinks import on_either_side
@@ -24,8 +27,10 @@ from reference_models.stylegan.objective import (
     generator_wgan,
     mixing_cutoff,
 )
+from reference_models.training import ema
+from reference_models.training.optimisers import TFAdam
 
-HANDLES = ("stylegan1_net*", "stylegan1_mixing*", "stylegan1_loss*")
+HANDLES = ("stylegan1_net*", "stylegan1_mixing*", "stylegan1_loss*", "stylegan1_train*")
 PATHS = ("reference", "fast")
 
 
@@ -119,6 +124,14 @@ def test_mixing_and_the_average(name: str):
     case.finish()
 
 
+def as_the_case_names_them(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Variables of G, whose parts the case names as they name themselves."""
+    return {
+        f"G_{key}" if key.startswith(("synthesis/", "mapping/")) else key: array
+        for key, array in arrays.items()
+    }
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", names_of("stylegan1_loss*"))
 def test_losses(name: str, path: str):
@@ -150,11 +163,7 @@ def test_losses(name: str, path: str):
         case.check("G_loss.mean", loss.mean())
         to_tf = partial(convert.to_tf, generator.config)
         ours = gradients_of(loss.mean(), generator, to_tf)
-        # The case names the parts as they name themselves.
-        named = {
-            f"G_{key}" if key.startswith(("synthesis/", "mapping/")) else key: a for key, a in ours.items()
-        }
-        case.gradients("G/", named)
+        case.gradients("G/", as_the_case_names_them(ours))
 
     def discriminator_part() -> None:
         labels = case["reals.labels"]
@@ -181,6 +190,72 @@ def test_losses(name: str, path: str):
     with ops.use(path):
         on_either_side(case, generator_part)
         on_either_side(case, discriminator_part)
+    case.finish()
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("name", names_of("stylegan1_train*"))
+def test_steps_of_training(name: str, path: str):
+    case = TensorCase(name)
+    facts, reals = case.kwargs, case["reals"]
+    gammas = {key: facts.get(key, 0.0) for key in ("r1_gamma", "r2_gamma")}
+
+    def labels(which: str, step: int) -> torch.Tensor | None:
+        return case[f"{which}.labels"][step] if f"{which}.labels" in case else None
+
+    def fakes(generator: Generator, which: str, step: int, c: torch.Tensor | None) -> torch.Tensor:
+        cutoff = mixing_cutoff(
+            generator.num_ws,
+            float(case["lod"][step]),
+            uniform=float(case[f"{which}.mix_uniform"][step]),
+            draw=int(case[f"{which}.cutoff"][step]),
+            probability=facts["style_mixing_prob"],
+        )
+        maps = [each[step] for each in noise(case, generator, f"{which}.")]
+        z, z_mix = case[f"{which}.latents"][step], case[f"{which}.latents2"][step]
+        return generator.training_images(z, c, z_mix=z_mix, cutoff=cutoff, noise=maps)
+
+    def train() -> None:
+        generator, discriminator = generator_of(case), discriminator_of(case)
+        assert generator.config.mapping.w_avg_beta == facts["w_avg_beta"]
+        average = copy.deepcopy(generator)
+        average.load_state_dict(convert.from_tf(generator.config, case.part("Gs/")))
+        adam = facts["adam"]
+        made = partial(TFAdam, lr=facts["lr"], betas=(adam["beta1"], adam["beta2"]), eps=adam["eps"])
+        of_G, of_D = made(generator.parameters()), made(discriminator.parameters())
+        beta = ema.half_life_beta(facts["batch"], facts["G_smoothing_kimg"], None, 0)
+        assert beta == pytest.approx(facts["Gs_beta"], rel=1e-12)
+        for step in range(len(reals)):
+            for network in (generator, discriminator):
+                network.set_lod(float(case["lod"][step]))
+            c = labels("reals", step)
+            with torch.no_grad():
+                images = fakes(generator, "D", step, c)
+            of_D.zero_grad()
+            loss = discriminator_logistic(discriminator, reals[step], images, c, **gammas).total.mean()
+            loss.backward()
+            of_D.step()
+            case.compare(rf"step{step}\.D_loss", lambda loss=loss: loss)
+            ema.update(average, generator, beta)
+            of_G.zero_grad()
+            c = labels("G", step)
+            loss = generator_logistic(discriminator, fakes(generator, "G", step, c), c).mean()
+            loss.backward()
+            of_G.step()
+            case.compare(rf"step{step}\.G_loss", lambda loss=loss: loss)
+            found = {
+                f"D/{key}": array
+                for key, array in convert.to_tf(discriminator.config, discriminator.state_dict()).items()
+            }
+            for net, network in (("G", generator), ("Gs", average)):
+                arrays = as_the_case_names_them(convert.to_tf(network.config, network.state_dict()))
+                found |= {f"{net}/{key}": array for key, array in arrays.items()}
+            # The case's own rule: Adam without momentum turns rounding of a gradient near 0 into steps of lr.
+            slack = 2 * facts["lr"] * (step + 1)
+            case.check_most(rf"step{step}\.(.+/.+)", found, share=0.005, slack=slack)
+
+    with ops.use(path):
+        on_either_side(case, train)
     case.finish()
 
 

@@ -26,7 +26,6 @@ LATER = {
         "metrics/psnr_ssim*", "metrics/imresize_matlab*", "metrics/sr_space_*", "srflow_*",
     ),
     "ProGAN's own metrics (sliced Wasserstein distance, MS-SSIM)": ("metrics/progan_swd_msssim*",),
-    "the training core": ("progan_train*", "progan_schedule*", "stylegan1_train*", "stylegan1_schedule*"),
     "StyleGAN-XL, Projected GAN and Diffusion-GAN": ("sgxl_*", "pg_*", "dgan_*"),
 }  # fmt: skip
 
