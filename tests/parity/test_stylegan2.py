@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
 from typing import Any
 
 import pytest
 import torch
+from groups import Alone
 from max_norm_cases import MaxNormCase, gradients, names_of, recorded
 
 from reference_models import ops
@@ -18,6 +21,9 @@ from reference_models.stylegan2.convert import (
 from reference_models.stylegan2.discriminator import Discriminator
 from reference_models.stylegan2.generator import Generator
 from reference_models.stylegan3.objective import blur_sigma
+from reference_models.training.augmentation.ada import AdaController
+from reference_models.training.ema import half_life_beta
+from reference_models.training.optimisers import lazy
 
 HANDLES = ("sg2_g_*", "sg2_d_*", "sg2_losses*")
 PATHS = ("reference", "fast")
@@ -182,10 +188,61 @@ def test_losses_and_gradients(name: str, path: str):
             r"blur\.img(\d+)",
             lambda k: objective.blur(case["in.blur.img"], float(case[f"in.blur.sigma{k}"])),
         )
-    case.later(
-        r"adam\..+", "optimisers belong to the training core, as do adam_lazy_rule, ema_rule and ada_rule"
-    )
+    case.compare(r"adam\.trajectory_interval(\d+|none)", lambda interval: adam(case, interval))
     case.finish()
+
+
+def adam(case: MaxNormCase, interval: str) -> torch.Tensor:
+    """Where Adam takes a parameter along recorded gradients, with the preset's rate and decays corrected."""
+    row = next(
+        row for row in case.facts["adam_lazy_rule"]["rows"] if str(row["interval"]).lower() == interval
+    )
+    lr, betas = lazy(row["lr"], tuple(row["betas"]), row["interval"])
+    place = torch.nn.Parameter(case["in.adam.p0"].clone())
+    optimiser = torch.optim.Adam([place], lr=lr, betas=betas, eps=1e-8)
+    path = []
+    for gradient in case["in.adam.grads"]:
+        place.grad = gradient.clone()
+        optimiser.step()
+        path.append(place.detach().clone())
+    return torch.stack(path)
+
+
+@pytest.mark.parametrize("name", names_of("sg2_*", "sg2_losses"))
+def test_lazy_regularisation_corrects_adam_as_the_table_says(name: str):
+    for row in MaxNormCase(name).facts["adam_lazy_rule"]["rows"]:
+        lr, betas = lazy(row["lr"], tuple(row["betas"]), row["interval"])
+        assert lr == pytest.approx(row["lr_out"], rel=1e-12), row
+        assert betas == pytest.approx(tuple(row["betas_out"]), rel=1e-12), row
+
+
+@pytest.mark.parametrize("name", names_of("sg2_*", "sg2_losses"))
+def test_the_average_keeps_what_the_table_says(name: str):
+    for row in MaxNormCase(name).facts["ema_rule"]["rows"]:
+        beta = half_life_beta(row["batch_size"], row["ema_kimg"], row["ema_rampup"], row["cur_nimg"])
+        assert beta == pytest.approx(row["beta"], rel=1e-12, abs=1e-12), row
+
+
+@pytest.mark.parametrize("name", names_of("sg2_*", "sg2_losses"))
+def test_the_strength_of_augmentation_moves_as_the_table_says(name: str):
+    rule = MaxNormCase(name).facts["ada_rule"]
+    said = re.match(
+        r"batch (\d+), interval (\d+), ada_kimg ([\d.]+), target ([\d.]+), start p=([\d.]+)", rule["note"]
+    )
+    assert said is not None, rule["note"]
+    batch, interval = int(said[1]), int(said[2])
+    controller = AdaController(
+        p=float(said[5]), target=float(said[4]), interval=interval, kimg=float(said[3])
+    )
+    for row in rule["rows"]:
+        mean = Fraction(str(row["mean_sign_real"]))
+        # As many logits as make the mean exact, spread over the iterations.
+        logits = torch.zeros(mean.denominator, 1)
+        logits[: abs(mean.numerator)] = 3.0 if mean > 0 else -3.0
+        for part in logits.tensor_split(interval):
+            controller.observe(part)
+            controller.adjust(batch, Alone())
+        assert controller.p == pytest.approx(row["p_after"], rel=1e-12, abs=1e-15), row
 
 
 @pytest.mark.parametrize("name", names_of("sg2_*", "sg2_losses"))
