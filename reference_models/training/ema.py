@@ -48,5 +48,5 @@ def update(ema_module: nn.Module, module: nn.Module, beta: float) -> None:
         raise ValueError(f"an average follows a network of the same names; in one only are {', '.join(odd)}")
     if averages:
         torch._foreach_lerp_(list(averages.values()), [values[name] for name in averages], 1.0 - beta)
-    for name, copy in copies.items():
-        copy.copy_(buffers[name])
+    if copies:
+        torch._foreach_copy_(list(copies.values()), [buffers[name] for name in copies])

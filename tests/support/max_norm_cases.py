@@ -28,7 +28,7 @@ def names_of(pattern: str, kind: str) -> list[str]:
 
 
 class MaxNormCase:
-    """One case. Every output must be compared, or named as one that a later part compares."""
+    """One case. Every output must be compared."""
 
     def __init__(self, name: str) -> None:
         self.folder: Path = FOLDER / name
@@ -72,11 +72,6 @@ class MaxNormCase:
         for name, match in found:
             self.check(name, compute(*match.groups()))
         return len(found)
-
-    def later(self, pattern: str, why: str) -> None:
-        """Outputs that belong to a later part; ``why`` is for the reader."""
-        assert why
-        self._open = {name for name in self._open if not re.fullmatch(f"out\\.(?:{pattern})", name)}
 
     def finish(self) -> None:
         assert not self._open, f"outputs that no rule compares: {sorted(self._open)}"
