@@ -11,10 +11,11 @@ reported.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from evalkit.errors import UsageError
 from reference_models.layers.mapping import StyleGenerator
@@ -22,6 +23,9 @@ from reference_models.ops import filter2d
 from reference_models.stylegan2.layers import Generators
 from reference_models.training.gan_losses import logistic_fake, logistic_real, non_saturating_generator
 from reference_models.training.gan_regularisers import path_lengths, squared_gradient
+
+# Images and labels to logits: a discriminator, or one behind augmentations.
+Judge = Callable[[Tensor, Tensor | None], Tensor]
 
 MIXING_PROBABILITY = 0.9
 PATH_LENGTH_WEIGHT = 2.0
@@ -157,7 +161,7 @@ class PathLengthLoss(NamedTuple):
 
 
 def generator_loss(
-    discriminator: nn.Module, img: Tensor, c: Tensor | None = None, *, blur_sigma: float = 0.0
+    discriminator: Judge, img: Tensor, c: Tensor | None = None, *, blur_sigma: float = 0.0
 ) -> GeneratorLoss:
     """``-log sigmoid(D(G(z)))``, the non-saturating loss.
 
@@ -172,7 +176,7 @@ def generator_loss(
 
 
 def discriminator_loss(
-    discriminator: nn.Module,
+    discriminator: Judge,
     fake: Tensor,
     real: Tensor,
     fake_c: Tensor | None = None,
@@ -196,7 +200,7 @@ def discriminator_loss(
 
 
 def r1_loss(
-    discriminator: nn.Module,
+    discriminator: Judge,
     real: Tensor,
     c: Tensor | None = None,
     *,
