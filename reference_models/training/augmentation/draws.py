@@ -1,7 +1,7 @@
 """What chance decides about a batch, drawn once in a fixed order: two tables with a row for every image.
 
 The tables do not depend on p, on the config or on the images. So a run whose p moves, or that is resumed,
-draws what another would, and with the same draws every number grows steadily with p.
+draws what another would; and an image that is augmented at some p is so at every larger one.
 """
 
 from __future__ import annotations
