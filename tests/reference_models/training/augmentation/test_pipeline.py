@@ -1,4 +1,4 @@
-"""The pipeline as a whole: identity, determinism, how often what happens, each image for itself, bad input."""
+"""The pipeline as a whole: identity, determinism, frequencies, each image for itself, bad input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import torch
 from augment_cases import drawn, noisy, rows, smooth
 
 from evalkit.errors import UsageError
-from reference_models.training.augmentation.config import SETS, AugmentConfig
+from reference_models.training.augmentation.config import (
+    BLIT,
+    COLOR,
+    CUTOUT,
+    FILTER,
+    GEOM,
+    NOISE,
+    SETS,
+    AugmentConfig,
+)
 from reference_models.training.augmentation.pipeline import AugmentPipe
 
 EVERYTHING = SETS["bgcfnc"]
@@ -66,10 +75,7 @@ EXPECTED = {
     "imgfilter": lambda p: 1 - (1 - p) ** 4,
     "lumaflip": lambda p: p / 2,
 }
-NAMES = (
-    "xflip rotate90 xint scale rotate aniso xfrac brightness contrast lumaflip hue saturation imgfilter noise "
-    "cutout"
-).split()
+NAMES = [name for group in (BLIT, GEOM, COLOR, FILTER, NOISE, CUTOUT) for name in group]
 
 
 @pytest.mark.parametrize("name", NAMES)
