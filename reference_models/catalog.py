@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalkit.errors import UsageError, lookup, nearest
+from reference_models.presets import lookup_preset
 
 _RANDOM = re.compile(r"(?P<preset>[\w.-]+?)-random(?:@(?P<seed>\d+))?")
 
@@ -97,14 +98,10 @@ def build(name: str, *, preset: str = "tiny", seed: int = 0, **overrides: Any) -
     """
     import torch
 
-    table = presets(name)
-    if preset not in table:
-        raise UsageError(
-            f"{name} has no preset {preset!r} (nearest: {nearest(preset, table)}); it has {', '.join(table)}"
-        )
+    pair = lookup_preset(name, preset, presets(name))
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise UsageError(f"the seed of the weights is {seed!r}; give a whole number from 0 to 2^63 - 1")
-    config = table[preset].generator
+    config = pair.generator
     known = [field.name for field in dataclasses.fields(config)]
     for field in overrides:
         if field not in known:
@@ -121,13 +118,22 @@ def build(name: str, *, preset: str = "tiny", seed: int = 0, **overrides: Any) -
     return wrap(name, generator, label=f"{label} ({changed})" if changed else label)
 
 
-def wrap(name: str, generator: Any, *, label: str) -> Any:  # noqa: ANN401
-    """A generator as evaluations ask it, with the identity that fingerprints are made of."""
+def wrap(name: str, generator: Any, *, label: str, enlarge: int = 1) -> Any:  # noqa: ANN401
+    """A generator as evaluations ask it, with the identity that fingerprints are made of.
+
+    Args:
+        name: Name of the model in the catalogue.
+        generator: The network.
+        label: How messages and records name it.
+        enlarge: Side of the square that a pixel becomes in its samples.
+    """
     from reference_models.convert.files import tensors_sha256
 
-    model = part(name, "evaluate").Model(generator.eval().requires_grad_(False), name=label)
+    model = part(name, "evaluate").Model(generator.eval().requires_grad_(False), name=label, enlarge=enlarge)
     config = repr(generator.config)
     model.identity = f"{name}|{config}|{tensors_sha256(generator.state_dict())}"
+    if enlarge != 1:
+        model.identity += f"|enlarge={enlarge}"
     return model
 
 

@@ -8,11 +8,15 @@ JSON.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalkit.errors import CheckpointError
 from reference_models.catalog import open_random, part, wrap
+
+# A sample of 64 pixels a side becomes one of 4,096 at most.
+_MOST_ENLARGED = 64
 
 
 def open_model(spec: str, *, device: str = "cpu") -> Any | None:  # noqa: ANN401
@@ -63,8 +67,11 @@ def load_checkpoint(path: Path | str, *, network: str = "G_ema") -> Any:  # noqa
             tensors do not fit: all that are missing, left over or of another shape are listed.
     """
     path = Path(path)
-    name, config, state = _READERS[_checked_kind(path)](path, network)
-    return wrap(name, filled(name, config, state), label=str(path))
+    found = _READERS[_checked_kind(path)](path, network)
+    generator = filled(found.name, found.config, found.state)
+    model = wrap(found.name, generator, label=str(path), enlarge=found.enlarge)
+    model.training = found.training
+    return model
 
 
 def filled(name: str, config: Any, state: dict[str, Any]) -> Any:  # noqa: ANN401
@@ -98,7 +105,22 @@ def _checked_kind(path: Path) -> str:
     return kind
 
 
-Found = tuple[str, Any, dict[str, Any]]  # name, config, state dict
+class Found(NamedTuple):
+    """What a file holds of one generator.
+
+    Attributes:
+        name: Name of the model.
+        config: Config of the generator.
+        state: Its state dict.
+        enlarge: Side of the square that a pixel becomes in samples.
+        training: ``kimg`` and ``checkpoint_sha256`` where the file says how long it was trained.
+    """
+
+    name: str
+    config: Any
+    state: dict[str, Any]
+    enlarge: int = 1
+    training: Mapping[str, float | str] | None = None
 
 
 def _nvidia(path: Path, network: str) -> Found:
@@ -117,7 +139,7 @@ def _nvidia(path: Path, network: str) -> Found:
         )
     convert = part(stored.kind, "convert")
     config = convert.config_from_official(stored.init_kwargs)
-    return stored.kind, config, convert.from_official(stored.tensors, config)
+    return Found(stored.kind, config, convert.from_official(stored.tensors, config))
 
 
 def _tf(path: Path, network: str) -> Found:
@@ -133,7 +155,7 @@ def _tf(path: Path, network: str) -> Found:
         config = convert.config_from_tf(found.static_kwargs, found.variables)
     else:
         config = convert.config_from_official(found.static_kwargs)
-    return name, config, convert.from_tf(config, found.variables)
+    return Found(name, config, convert.from_tf(config, found.variables))
 
 
 def _pytorch(path: Path, network: str) -> Found:
@@ -154,7 +176,7 @@ def _pytorch(path: Path, network: str) -> Found:
     state = states[network]
     name = ported.identify(state, str(path))
     config = ported.progan_config(state) if name == "progan" else ported.stylegan_config(state)
-    return name, config, part(name, "convert").from_ported(config, state)
+    return Found(name, config, part(name, "convert").from_ported(config, state))
 
 
 def _evalkit(path: Path, network: str) -> Found:
@@ -170,7 +192,17 @@ def _evalkit(path: Path, network: str) -> Found:
     stored = read_checkpoint(path)
     config = config_from_json(part(stored.model, "config").GeneratorConfig, stored.config, str(path))
     wanted = shapes_of(_unfilled(stored.model, config))
-    return stored.model, config, checked_state(stored.tensors, wanted, f"{path}, {stored.model}")
+    enlarge = stored.extra.get("enlarge", 1)
+    if not isinstance(enlarge, int) or isinstance(enlarge, bool) or not 1 <= enlarge <= _MOST_ENLARGED:
+        raise CheckpointError(
+            f"{path}: its JSON says enlarge={enlarge!r}, where a whole number from 1 to {_MOST_ENLARGED} can "
+            "be; it was changed by hand: get it again"
+        )
+    training: dict[str, float | str] | None = None
+    if stored.kimg is not None:
+        training = {"kimg": stored.kimg, "checkpoint_sha256": stored.tensors_sha256}
+    state = checked_state(stored.tensors, wanted, f"{path}, {stored.model}")
+    return Found(stored.model, config, state, enlarge, training)
 
 
 _READERS = {"nvidia": _nvidia, "tf": _tf, "pytorch": _pytorch, "evalkit": _evalkit}
@@ -190,7 +222,10 @@ def save_checkpoint(model: Any, path: Path | str) -> Path:  # noqa: ANN401
 
     generator = model.generator
     config = config_to_json(generator.config)
-    return files.save_checkpoint(Path(path), name_of(model), config, generator.state_dict(), {})
+    extra: dict[str, Any] = {"enlarge": model.enlarge} if model.enlarge != 1 else {}
+    if model.training is not None:
+        extra["kimg"] = model.training["kimg"]
+    return files.save_checkpoint(Path(path), name_of(model), config, generator.state_dict(), extra)
 
 
 def name_of(model: Any) -> str:  # noqa: ANN401

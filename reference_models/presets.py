@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from evalkit.errors import UsageError, nearest
 
 G = TypeVar("G")
 D = TypeVar("D")
+C = TypeVar("C")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,3 +27,102 @@ class Preset(Generic[G, D]):
     generator: G
     discriminator: D
     about: str
+
+
+def changed(config: C, overrides: Mapping[str, object], what: str) -> C:
+    """A config with other values in some of its fields.
+
+    Args:
+        config: A frozen config.
+        overrides: Values by field; ``outer.inner`` names a field of a nested config.
+        what: How messages name the config.
+
+    Raises:
+        UsageError: There is no such field (the nearest are offered), or a value cannot be.
+    """
+    assert dataclasses.is_dataclass(config)
+    known = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    values: dict[str, Any] = {}
+    nested: dict[str, dict[str, object]] = {}
+    for name, value in overrides.items():
+        outer, dot, inner = name.partition(".")
+        if outer not in known or (dot and not dataclasses.is_dataclass(known[outer])):
+            raise UsageError(
+                f"{what} has no field {name!r} (nearest: {nearest(name, known)}); it has {', '.join(known)}"
+            )
+        if dot:
+            nested.setdefault(outer, {})[inner] = value
+        else:
+            values[outer] = value
+    for name, inner_values in nested.items():
+        values[name] = changed(known[name], inner_values, f"{what}, {name},")
+    made: C = dataclasses.replace(config, **values)  # type: ignore[type-var]
+    return made
+
+
+def build_pair(
+    generator: Callable[[Any], Any],
+    discriminator: Callable[[Any], Any],
+    preset: Preset[Any, Any],
+    *,
+    img_resolution: int | None,
+    c_dim: int,
+    seed: int,
+    overrides: Mapping[str, object] | None = None,
+) -> tuple[Any, Any]:
+    """Both networks of a preset, with random weights.
+
+    Args:
+        generator: Its class.
+        discriminator: Its class.
+        preset: Their configs.
+        img_resolution: Side of the images; None is the preset's.
+        c_dim: Classes of both.
+        seed: Of the weights.
+        overrides: Values by ``generator.FIELD`` and ``discriminator.FIELD``.
+
+    Raises:
+        UsageError: A field or a value is none that can be.
+    """
+    import torch
+
+    common: dict[str, object] = {"c_dim": c_dim}
+    if img_resolution is not None:
+        common["img_resolution"] = img_resolution
+    configs = changed(
+        preset,
+        {
+            **{
+                f"{part}.{name}": value
+                for part in ("generator", "discriminator")
+                for name, value in common.items()
+            },
+            **(overrides or {}),
+        },
+        "the networks",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return generator(configs.generator), discriminator(configs.discriminator)
+
+
+def split_overrides(overrides: Mapping[str, object] | None) -> tuple[dict[str, object], dict[str, object]]:
+    """Overrides of the networks (``generator.FIELD``, ``discriminator.FIELD``), and those of the recipe."""
+    given = dict(overrides or {})
+    networks = {
+        name: value for name, value in given.items() if name.startswith(("generator.", "discriminator."))
+    }
+    return networks, {name: value for name, value in given.items() if name not in networks}
+
+
+def lookup_preset(model: str, preset: str, known: Mapping[str, C]) -> C:
+    """The entry of a preset.
+
+    Raises:
+        UsageError: The model has no such preset; the nearest are offered.
+    """
+    if preset not in known:
+        raise UsageError(
+            f"{model} has no preset {preset!r} (nearest: {nearest(preset, known)}); it has {', '.join(known)}"
+        )
+    return known[preset]

@@ -74,3 +74,24 @@ def check_choice(what: str, name: str, value: object, known: Sequence[str]) -> N
             f"{what}: {name} is {value!r} (nearest: {nearest(str(value), list(known))}); accepted are "
             f"{', '.join(known)}"
         )
+
+
+def check_range(what: str, name: str, value: object, high: float | None = None) -> None:
+    """Refuses a value that is no number from 0 to ``high``; None is no limit.
+
+    Raises:
+        UsageError: It is none.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not (number and 0 <= value and (high is None or value <= high)):  # type: ignore[operator]
+        raise UsageError(f"{what}: {name} is {value!r}; give 0 {'or more' if high is None else f'to {high}'}")
+
+
+def check_betas(what: str, betas: tuple[float, ...]) -> None:
+    """Refuses what are no two decays of Adam.
+
+    Raises:
+        UsageError: They are none.
+    """
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise UsageError(f"{what}: betas is {betas!r}; give two numbers from 0 to below 1")

@@ -9,7 +9,7 @@ by default.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
@@ -121,18 +121,23 @@ class GeneratorModel(ABC):
         generator: The network.
         name: How messages and records name it.
         num_classes: 0 for a model without classes.
-        resolution: Side of its images.
+        resolution: Side of the images that `sample` returns.
+        enlarge: Each pixel of the network becomes a square of so many by so many in what `sample` returns;
+            not 1 for a network that was trained on enlarged images at their own resolution.
+        training: Facts of its training for records (``kimg``, ``checkpoint_sha256``); None where unknown.
         fresh_noise: Whether `sample` draws the noise of an image from its seed, or takes what is stored.
     """
 
     fresh_noise: ClassVar[bool] = False
 
-    def __init__(self, generator: Any, *, name: str) -> None:  # noqa: ANN401 - every model has its own class
+    def __init__(self, generator: Any, *, name: str, enlarge: int = 1) -> None:  # noqa: ANN401 - of any model
         """Takes the network, which stays where it is."""
         self.generator = generator
         self.name = name
         self.num_classes: int = generator.c_dim
-        self.resolution: int = generator.img_resolution
+        self.enlarge = enlarge
+        self.resolution: int = generator.img_resolution * enlarge
+        self.training: Mapping[str, float | str] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -155,7 +160,7 @@ class GeneratorModel(ABC):
 
     def batch(self) -> int:
         """How many images go through the network at once when seeds are sampled; always as many."""
-        return batch_size(self.resolution, self.device)
+        return batch_size(self.generator.img_resolution, self.device)
 
     def latents(self, seeds: Int64Array) -> Tensor:
         """The latents of seeds: float32 ``(n, z_dim)`` on the model's device.
@@ -224,7 +229,8 @@ class GeneratorModel(ABC):
         def images(z: Tensor, c: Tensor | None, noise: Tensor | None) -> Tensor:
             w = self._map(z, c, truncation_psi, truncation_cutoff)
             drawn = None if noise is None else noise.numpy()
-            return to_rgb_bytes(self.synthesise(w, noise_seeds=drawn), self.name)
+            made = to_rgb_bytes(self.synthesise(w, noise_seeds=drawn), self.name)
+            return made.repeat_interleave(self.enlarge, dim=2).repeat_interleave(self.enlarge, dim=3)
 
         return in_batches(images, self.batch(), z, c, noise)
 

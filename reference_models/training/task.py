@@ -42,7 +42,7 @@ class Feed(Protocol):
         ...
 
     def labels(self, count: int, rng: torch.Generator) -> Tensor | None:
-        """``count`` one-hot labels (of this process) drawn from the data; None for a model without classes."""
+        """``count`` one-hot labels of this process, drawn from the data; None for a model without classes."""
         ...
 
 

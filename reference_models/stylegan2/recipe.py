@@ -1,0 +1,179 @@
+"""How StyleGAN2 is trained, as numbers: one recipe a preset, by the official option names.
+
+Papers: Karras et al. 2020a (arXiv:1912.04958), appendix B; Karras et al. 2020b (arXiv:2006.06676), appendix C
+and Table 6 (cifar10, paper256, paper512, paper1024). Official: NVlabs/stylegan2-ada-pytorch@d72cc7d and
+NVlabs/stylegan3@c233a91, train.py. Deviation: ``tiny`` is this project's own, for two cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from evalkit.errors import UsageError
+from reference_models.layers.checks import check_betas, check_choice, check_positive, check_range, check_whole
+from reference_models.presets import build_pair, changed, lookup_preset, split_overrides
+from reference_models.stylegan2.config import PRESETS
+from reference_models.training.augmentation.config import SETS
+from reference_models.training.task import Task
+
+AUGMENTATIONS = ("none", *SETS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """The numbers of a training in phases.
+
+    Attributes:
+        batch: Images of an iteration, over all processes.
+        batch_gpu: Images of a process that go through the networks at once; None is all of its share.
+        G_lrate: Learning rate of G, before the correction for lazy regularisation.
+        D_lrate: Learning rate of D, likewise.
+        betas: Of Adam.
+        r1_gamma: Weight of R1.
+        G_reg_interval: Iterations between two regularisations of G; None corrects nothing and regularises at
+            every iteration.
+        D_reg_interval: Iterations between two of D.
+        style_mixing_prob: How often two latents share an image.
+        pl_weight: Weight of the path length penalty; 0 leaves it out.
+        ema_kimg: Half-life of the average of G, in thousands of images; None is ``batch * 10 / 32``.
+        ema_rampup: Share of the images seen that the half-life does not exceed; None is no ramp-up.
+        augment: Set of augmentations, or ``none``.
+        augment_p: Their strength at the start.
+        ada_target: Mean sign of D's verdict on real images that the strength is steered to; None keeps the
+            strength as it is.
+        ada_kimg: Thousands of images in which the strength can go from 0 to 1.
+        ada_interval: Iterations between two adjustments.
+        max_grad_norm: Gradients are shortened to this norm; None leaves their length alone.
+    """
+
+    batch: int = 32
+    batch_gpu: int | None = None
+    G_lrate: float = 0.002
+    D_lrate: float = 0.002
+    betas: tuple[float, float] = (0.0, 0.99)
+    r1_gamma: float = 10.0
+    G_reg_interval: int | None = 4
+    D_reg_interval: int | None = 16
+    style_mixing_prob: float = 0.9
+    pl_weight: float = 2.0
+    ema_kimg: float | None = None
+    ema_rampup: float | None = 0.05
+    augment: str = "bgc"
+    augment_p: float = 0.0
+    ada_target: float | None = 0.6
+    ada_kimg: float = 500.0
+    ada_interval: int = 4
+    max_grad_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        what = "the recipe"
+        check_whole(what, "batch", self.batch, 1)
+        check_choice(what, "augment", self.augment, AUGMENTATIONS)
+        for name in ("batch_gpu", "G_reg_interval", "D_reg_interval"):
+            if (count := getattr(self, name)) is not None:
+                check_whole(what, name, count, 1)
+        check_whole(what, "ada_interval", self.ada_interval, 1)
+        for name in ("G_lrate", "D_lrate", "ada_kimg"):
+            check_positive(what, name, getattr(self, name))
+        for name in ("ema_kimg", "ema_rampup", "max_grad_norm"):
+            if (value := getattr(self, name)) is not None:
+                check_positive(what, name, value)
+        for name, high in (
+            ("r1_gamma", None),
+            ("pl_weight", None),
+            ("style_mixing_prob", 1),
+            ("augment_p", 1),
+        ):
+            check_range(what, name, getattr(self, name), high)
+        if self.ada_target is not None:
+            check_range(what, "ada_target", self.ada_target, 1)
+        check_betas(what, self.betas)
+
+    @property
+    def ema_half_life(self) -> float:
+        """Half-life of the average of G, in thousands of images."""
+        return self.batch * 10 / 32 if self.ema_kimg is None else self.ema_kimg
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "ffhq1024": Recipe(batch=32, r1_gamma=10.0, ada_kimg=500.0),
+    "ffhq512": Recipe(batch=64, G_lrate=0.0025, D_lrate=0.0025, r1_gamma=0.5, ema_kimg=20.0, ema_rampup=None),
+    "ffhq256": Recipe(batch=64, G_lrate=0.0025, D_lrate=0.0025, r1_gamma=1.0, ema_kimg=20.0, ema_rampup=None),
+    "cifar10": Recipe(
+        batch=64,
+        G_lrate=0.0025,
+        D_lrate=0.0025,
+        r1_gamma=0.01,
+        style_mixing_prob=0.0,
+        pl_weight=0.0,
+        ema_kimg=500.0,
+    ),
+    "tiny": Recipe(
+        batch=32,
+        G_lrate=0.0025,
+        D_lrate=0.0025,
+        r1_gamma=0.1,
+        style_mixing_prob=0.0,
+        pl_weight=0.0,
+        ema_kimg=5.0,
+        ada_kimg=50.0,
+    ),
+}
+
+
+def make_task(
+    preset: str,
+    *,
+    img_resolution: int | None = None,
+    c_dim: int = 0,
+    kimg: float = 25000.0,
+    seed: int = 0,
+    num_gpus: int = 1,
+    overrides: Mapping[str, object] | None = None,
+) -> Task:
+    """The training of a preset, with random weights.
+
+    Args:
+        preset: Its name.
+        img_resolution: Side of the images, where it differs from the preset's.
+        c_dim: Classes; 0 for none.
+        kimg: Length of the training, on which no number of this recipe depends.
+        seed: Of the weights.
+        num_gpus: Processes, which share the batch evenly.
+        overrides: Values by field of the recipe, ``generator.FIELD`` or ``discriminator.FIELD``.
+
+    Raises:
+        UsageError: A name or a value is none that can be.
+    """
+    del kimg
+    from reference_models.stylegan2.discriminator import Discriminator
+    from reference_models.stylegan2.generator import Generator
+    from reference_models.stylegan2.trainer import PhasedTask
+
+    networks, numbers = split_overrides(overrides)
+    recipe = changed(lookup_preset("stylegan2", preset, RECIPES), numbers, "StyleGAN2's recipe")
+    check_shares(recipe, num_gpus)
+    pair = build_pair(
+        Generator,
+        Discriminator,
+        PRESETS[preset],
+        img_resolution=img_resolution,
+        c_dim=c_dim,
+        seed=seed,
+        overrides=networks,
+    )
+    return PhasedTask("stylegan2", *pair, recipe)
+
+
+def check_shares(recipe: Recipe, num_gpus: int) -> None:
+    """Refuses a batch that processes cannot share evenly.
+
+    Raises:
+        UsageError: It cannot be divided.
+    """
+    if recipe.batch % num_gpus:
+        raise UsageError(
+            f"a batch of {recipe.batch} images cannot be shared evenly by {num_gpus} processes; give a batch "
+            f"that {num_gpus} divides (--set batch=N), or start another number of processes"
+        )

@@ -1,0 +1,114 @@
+"""How StyleGAN3 is trained, as numbers: one recipe a preset, by the official option names.
+
+Paper: Karras et al. 2021 (arXiv:2106.12423), the appendix on implementation details. Official:
+NVlabs/stylegan3@c233a91, train.py and docs/configs.md. Deviation: ``tiny`` and ``tiny-r`` are this project's
+own, for two cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reference_models.layers.checks import check_range
+from reference_models.presets import build_pair, changed, lookup_preset, split_overrides
+from reference_models.stylegan2 import recipe as stylegan2
+from reference_models.stylegan3.config import PRESETS
+from reference_models.training.task import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe(stylegan2.Recipe):
+    """StyleGAN2's without path lengths and mixed styles, behind a blur that fades.
+
+    Attributes:
+        blur_init_sigma: Sigma of the blur of all that D sees, at the start; 0 is no blur.
+        blur_fade_kimg: Thousands of images until it is gone; None is ``batch * 200 / 32``.
+    """
+
+    G_lrate: float = 0.0025
+    G_reg_interval: int | None = None
+    style_mixing_prob: float = 0.0
+    pl_weight: float = 0.0
+    blur_init_sigma: float = 0.0
+    blur_fade_kimg: float | None = None
+
+    def __post_init__(self) -> None:
+        super(Recipe, self).__post_init__()
+        check_range("the recipe", "blur_init_sigma", self.blur_init_sigma)
+        if self.blur_fade_kimg is not None:
+            check_range("the recipe", "blur_fade_kimg", self.blur_fade_kimg)
+
+    @property
+    def fade_kimg(self) -> float:
+        """Thousands of images until the blur is gone."""
+        return self.batch * 200 / 32 if self.blur_fade_kimg is None else self.blur_fade_kimg
+
+
+def _published(gamma: float, *, radial: bool, **changes: float) -> Recipe:
+    return Recipe(r1_gamma=gamma, blur_init_sigma=10.0 if radial else 0.0, **changes)  # type: ignore[arg-type]
+
+
+# R1's weight at a batch of 32, by resolution; that of the paper at 1024.
+_GAMMA = {1024: 32.8, 512: 8.0, 256: 2.0}
+_HALF = {"batch": 64, "D_lrate": 0.0025}
+
+RECIPES: Mapping[str, Recipe] = {
+    "stylegan3-t": _published(_GAMMA[1024], radial=False),
+    "stylegan3-r": _published(_GAMMA[1024], radial=True),
+    **{
+        f"stylegan3-{kind}-{side}": _published(gamma, radial=kind == "r")
+        for kind in "tr"
+        for side, gamma in _GAMMA.items()
+    },
+    **{f"stylegan3-{kind}-256-cbase16384": _published(1.0, radial=kind == "r", **_HALF) for kind in "tr"},
+    "tiny": Recipe(batch=32, r1_gamma=5.0, ema_kimg=5.0, augment="none"),
+    "tiny-r": Recipe(
+        batch=32, r1_gamma=5.0, ema_kimg=5.0, augment="none", blur_init_sigma=1.0, blur_fade_kimg=5.0
+    ),
+}
+
+
+def make_task(
+    preset: str,
+    *,
+    img_resolution: int | None = None,
+    c_dim: int = 0,
+    kimg: float = 25000.0,
+    seed: int = 0,
+    num_gpus: int = 1,
+    overrides: Mapping[str, object] | None = None,
+) -> Task:
+    """The training of a preset, with random weights.
+
+    Args:
+        preset: Its name.
+        img_resolution: Side of the images, where it differs from the preset's.
+        c_dim: Classes; 0 for none.
+        kimg: Length of the training, on which no number of this recipe depends.
+        seed: Of the weights.
+        num_gpus: Processes, which share the batch evenly.
+        overrides: Values by field of the recipe (nested ones by dots), ``generator.FIELD`` or
+            ``discriminator.FIELD``.
+
+    Raises:
+        UsageError: A name or a value is none that can be.
+    """
+    del kimg
+    from reference_models.stylegan2.discriminator import Discriminator
+    from reference_models.stylegan3.generator import Generator
+    from reference_models.stylegan3.trainer import StyleGAN3Task
+
+    networks, numbers = split_overrides(overrides)
+    recipe = changed(lookup_preset("stylegan3", preset, RECIPES), numbers, "StyleGAN3's recipe")
+    stylegan2.check_shares(recipe, num_gpus)
+    pair = build_pair(
+        Generator,
+        Discriminator,
+        PRESETS[preset],
+        img_resolution=img_resolution,
+        c_dim=c_dim,
+        seed=seed,
+        overrides=networks,
+    )
+    return StyleGAN3Task("stylegan3", *pair, recipe)
