@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from reference_models.training.augmentation.config import AugmentConfig
 from reference_models.training.augmentation.draws import Draws
-from reference_models.training.augmentation.lookup import reflect
+from reference_models.training.augmentation.lookup import reflected
 from reference_models.training.augmentation.wavelets import BAND_POWER, band_filters
 
 
@@ -45,13 +45,13 @@ def band_gains(config: AugmentConfig, draws: Draws, p: float) -> Tensor | None:
 
 def amplify(images: Tensor, gains: Tensor) -> Tensor:
     """Multiplies the bands of images ``(n, c, r, r)`` by ``(n, 4)``, along both axes."""
-    n, c, side, _ = images.shape
+    n, c = images.shape[:2]
     taps = (gains @ torch.as_tensor(band_filters())).to(device=images.device, dtype=images.dtype)
     taps = taps.repeat_interleave(c, dim=0)[:, None]
     reach = taps.shape[-1] // 2
-    index = reflect(torch.arange(-reach, side + reach, device=images.device), side)
-    planes = images.reshape(1, n * c, side, side)[:, :, :, index]
-    planes = functional.conv2d(planes, taps[:, :, None], groups=n * c)[:, :, index]
+    index = torch.arange(-reach, images.shape[-1] + reach)[None]
+    planes = reflected(images, index, index).flatten(0, 1)[None]
+    planes = functional.conv2d(planes, taps[:, :, None], groups=n * c)
     return functional.conv2d(planes, taps[:, :, :, None], groups=n * c).view_as(images)
 
 

@@ -15,7 +15,7 @@ Everything is linear in the image, and derivatives of any order exist: PyTorch h
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -40,6 +40,24 @@ def reflect(index: Tensor, side: int) -> Tensor:
     """Whole positions on an endlessly reflected axis (the edge is not repeated) as indices of its pixels."""
     folded = index.remainder(2 * (side - 1))
     return torch.minimum(folded, 2 * (side - 1) - folded)
+
+
+def reflected(images: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
+    """Copies columns and rows, which may lie outside, where the image is reflected.
+
+    Args:
+        images: ``(n, c, r, r)``.
+        columns: Whole numbers ``(n or 1, w)``.
+        rows: Whole numbers ``(n or 1, h)``.
+
+    Returns:
+        ``(n, c, h, w)``.
+    """
+    n, c, side, _ = images.shape
+    # The derivative of ``functional.pad`` is not deterministic on every device; this one can be.
+    rows, columns = (reflect(index, side).to(images.device) for index in (rows, columns))
+    tall = images.gather(2, rows[:, None, :, None].expand(n, c, -1, side))
+    return tall.gather(3, columns[:, None, None, :].expand(n, c, rows.shape[1], -1))
 
 
 def blit(images: Tensor, inverse: Tensor) -> Tensor:
@@ -79,43 +97,70 @@ def warp(images: Tensor, inverse: Tensor, taps: Tensor) -> Tensor:
     to_place = _similar(0.5, -_DELAY / 2 - middle)
     to_fine = _similar(2.0, 2 * middle + _DELAY)
     theta = to_fine @ inverse.double() @ to_place
-    needed = margins(theta, side, fine)
-    doubled = double(images, needed, taps)
-    shift = torch.eye(3, dtype=torch.float64)
-    shift[0, 2], shift[1, 2] = 2 * needed[0], 2 * needed[2]
+    starts, sizes = windows(theta, side, fine)
+    doubled = double(images, starts, sizes, taps)
+    shift = torch.eye(3, dtype=torch.float64).repeat(len(images), 1, 1)
+    shift[:, :2, 2] = -2 * starts
     # From pixels to the coordinates of grid_sample, where -1 and 1 are the outer edges of the image.
     to_grid = _unit(doubled.shape[3], doubled.shape[2]).inverse() @ shift @ theta
     return upfirdn2d(lookup(doubled, _grid(to_grid, fine, images)), taps, down=2, flip_filter=True)
 
 
-def double(images: Tensor, needed: tuple[int, int, int, int], taps: Tensor) -> Tensor:
-    """Reflects images at their edges and doubles their resolution.
+def windows(theta: Tensor, side: int, fine: int) -> tuple[Tensor, tuple[int, int]]:
+    """The part of each reflected image that is looked at; all parts have the size of the largest.
+
+    Args:
+        theta: ``(n, 3, 3)`` from doubled positions of the result to those of the image.
+        side: Of the images.
+        fine: Of the doubled result.
+
+    Returns:
+        First column and row of each part, whole numbers ``(n, 2)``; columns and rows.
+    """
+    ends = torch.tensor([0.0, fine - 1.0], dtype=theta.dtype)
+    corners = torch.cartesian_prod(ends, ends)
+    at = (theta @ torch.cat([corners, torch.ones(4, 1, dtype=theta.dtype)], dim=1).T)[:, :2]
+    # Doubled sample m reads the samples from (m - taps + 1) / 2 to m / 2; bilinear lookup reads two.
+    lowest, highest = 1 - side, 2 * (side - 1)
+    first = ((at.amin(dim=2) - _TAPS) / 2).floor().clamp(lowest, highest).long()
+    last = ((at.amax(dim=2) + 1) / 2).ceil().clamp(lowest, highest).long()
+    size = (last - first + 1).amax(dim=0)
+    width, height = size.tolist()
+    return torch.minimum(first, highest + 1 - size), (width, height)
+
+
+def double(images: Tensor, starts: Tensor, sizes: tuple[int, int], taps: Tensor) -> Tensor:
+    """Doubles the resolution of parts of reflected images.
+
+    The outermost ten pixels can lack what lies outside the part; `windows` leaves that much around.
 
     Args:
         images: ``(n, c, r, r)``.
-        needed: Of `margins`.
+        starts: First column and row of each part, ``(n, 2)`` on the CPU.
+        sizes: Columns and rows of the parts.
         taps: `sym6` on the device of the images.
 
     Returns:
-        ``(n, c, h, w)``, of ``2 (r - 1) + 12`` pixels a side and two more for every reflected one.
+        ``(n, c, h, w)``; a part of s pixels has ``2 (s - 1) + 12`` when doubled.
     """
     side = images.shape[-1]
-    x_lo, x_hi, y_lo, y_hi = needed
     if images.device.type == "cpu" and side <= _DENSE_TO:
-        across, down = (_doubling(side, *both, taps).to(images.dtype) for both in (needed[:2], needed[2:]))
-        planes = images.flatten(0, 1)
-        wide = (planes.reshape(-1, side) @ across.T).view(len(planes), side, -1)
-        tall = torch.bmm(down.expand(len(planes), -1, -1), wide)
-        return tall.view(*images.shape[:2], *tall.shape[1:])
-    padded = functional.pad(images, (x_lo, x_hi, y_lo, y_hi), mode="reflect")
-    return upfirdn2d(padded, taps, up=2, padding=(_TAPS - 1, _TAPS - 2) * 2, gain=4)
+        whole = _doubling(side, taps).to(images.dtype)
+        across, down = (
+            whole[2 * (starts[:, axis, None] + side - 1) + torch.arange(2 * (sizes[axis] - 1) + _TAPS)]
+            for axis in (0, 1)
+        )
+        wide = images.flatten(1, 2) @ across.mT
+        n, c = images.shape[:2]
+        return down[:, None] @ wide.view(n, c, side, -1)
+    columns, rows = (starts[:, axis, None] + torch.arange(sizes[axis]) for axis in (0, 1))
+    return upfirdn2d(reflected(images, columns, rows), taps, up=2, padding=(_TAPS - 1, _TAPS - 2) * 2, gain=4)
 
 
-def _doubling(side: int, lo: int, hi: int, taps: Tensor) -> Tensor:
+def _doubling(side: int, taps: Tensor) -> Tensor:
     # Reflection and doubling along one axis as a matrix (doubled, side): pixel i adds the taps at 2 i.
-    source = reflect(torch.arange(-lo, side + hi), side)
-    start = 2 * torch.arange(len(source))
-    rows = start[:, None] + torch.arange(_TAPS)
+    source = reflect(torch.arange(1 - side, 2 * side - 1), side)
+    rows = 2 * torch.arange(len(source))[:, None] + torch.arange(_TAPS)
     matrix = taps.new_zeros(2 * (len(source) - 1) + _TAPS, side)
     columns = source[:, None].expand_as(rows)
     return matrix.index_put((rows, columns), 2 * taps.expand_as(rows), accumulate=True)
@@ -128,30 +173,6 @@ def _grid(to_grid: Tensor, fine: int, like: Tensor) -> Tensor:
     down = to_grid[:, :2, 1, None] * at + to_grid[:, :2, 2, None]
     across, down = across.to(like), down.to(like)
     return (across[:, :, None] + down[:, :, :, None]).permute(0, 2, 3, 1)
-
-
-def margins(theta: Tensor, side: int, fine: int) -> tuple[int, int, int, int]:
-    """How many pixels must be reflected at each edge, at most ``side - 1``.
-
-    Args:
-        theta: ``(n, 3, 3)`` from doubled positions of the result to those of the image.
-        side: Of the images.
-        fine: Of the doubled result.
-
-    Returns:
-        Pixels at the left, right, top and bottom edge.
-    """
-    ends = torch.tensor([0.0, fine - 1.0], dtype=theta.dtype)
-    corners = torch.cartesian_prod(ends, ends)
-    at = theta @ torch.cat([corners, torch.ones(4, 1, dtype=theta.dtype)], dim=1).T
-    low, high = at[:, :2].amin(dim=(0, 2)).tolist(), at[:, :2].amax(dim=(0, 2)).tolist()
-    found = []
-    for axis in (0, 1):
-        # Doubled sample m reads the samples from (m - taps + 1) / 2 to m / 2; bilinear lookup reads two.
-        first, last = (low[axis] - _TAPS) / 2, (high[axis] + 1) / 2
-        for need in (-first, last - (side - 1)):
-            found.append(min(max(math.ceil(need), 0), side - 1))
-    return found[0], found[1], found[2], found[3]
 
 
 def lookup(images: Tensor, grid: Tensor) -> Tensor:
@@ -188,6 +209,8 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, grad: Tensor, grid: Tensor, size: torch.Size) -> Tensor:  # noqa: ANN401
         ctx.save_for_backward(grid)
+        if grad.is_cuda and torch.are_deterministic_algorithms_enabled():
+            return scatter(grad, grid, size)
         # The images themselves matter to the derivative in the grid only, which is not asked for.
         nothing = grad.new_zeros(1).expand(size)
         back: Tensor = torch.ops.aten.grid_sampler_2d_backward(
@@ -200,6 +223,31 @@ class _Scatter(torch.autograd.Function):
         (grid,) = ctx.saved_tensors
         back: Tensor = _Lookup.apply(grad, grid)
         return back, None, None
+
+
+def scatter(grad: Tensor, grid: Tensor, size: Sequence[int]) -> Tensor:
+    """The adjoint of `lookup` as a sum of four parts, deterministic where PyTorch is asked to be.
+
+    Args:
+        grad: ``(n, c, h', w')``.
+        grid: ``(n, h', w', 2)``.
+        size: ``(n, c, h, w)`` of the result.
+
+    Returns:
+        ``(n, c, h, w)``.
+    """
+    n, c, height, width = size
+    x, y = (((grid[..., axis] + 1) * extent - 1) / 2 for axis, extent in ((0, width), (1, height)))
+    values = grad.permute(0, 2, 3, 1)
+    first = torch.arange(n, device=grad.device)[:, None, None] * (height * width)
+    back = grad.new_zeros(n * height * width, c)
+    for column in (x.floor(), x.floor() + 1):
+        for row in (y.floor(), y.floor() + 1):
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            weight = (1 - (x - column).abs()) * (1 - (y - row).abs()) * inside
+            place = (first + row.long() * width + column.long()) * inside
+            back.index_add_(0, place.flatten(), (values * weight[..., None]).reshape(-1, c))
+    return back.view(n, height, width, c).permute(0, 3, 1, 2).contiguous()
 
 
 def _similar(factor: float, offset: float) -> Tensor:

@@ -114,12 +114,12 @@ class AugmentPipe(nn.Module):
             place = which.nonzero().flatten()
             if len(place) == 0:
                 continue
-            part = images if len(place) == len(images) else images[place.to(images.device)]
+            part = images if len(place) == len(images) else images.index_select(0, place.to(images.device))
             parts.append(part if move is None else move(part, inverse[place]))
             places.append(place)
         if len(parts) == 1:
             return parts[0]
-        return torch.cat(parts)[torch.cat(places).argsort().to(images.device)]
+        return torch.cat(parts).index_select(0, torch.cat(places).argsort().to(images.device))
 
     def _warp(self, images: Tensor, inverse: Tensor) -> Tensor:
         return lookup.warp(images, inverse, self._sym6)

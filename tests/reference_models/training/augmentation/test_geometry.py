@@ -144,10 +144,13 @@ def test_what_lies_outside_is_the_reflection():
 
 
 def test_both_ways_of_doubling_agree(monkeypatch: pytest.MonkeyPatch):
-    x = noisy(2, 12).double()
-    dense = lookup.double(x, (3, 11, 0, 7), lookup.sym6())
+    x, starts = noisy(2, 12).double(), torch.tensor([[-11, 3], [-2, -8]])
+    dense = lookup.double(x, starts, (20, 16), lookup.sym6())
     monkeypatch.setattr(lookup, "_DENSE_TO", 0)
-    torch.testing.assert_close(lookup.double(x, (3, 11, 0, 7), lookup.sym6()), dense, rtol=0, atol=1e-6)
+    filtered = lookup.double(x, starts, (20, 16), lookup.sym6())
+    assert filtered.shape == (2, 3, 42, 50)
+    inner = (..., slice(10, -10), slice(10, -10))
+    torch.testing.assert_close(filtered[inner], dense[inner], rtol=0, atol=1e-6)
 
 
 def test_lookups_have_derivatives_of_second_order():
@@ -156,3 +159,13 @@ def test_lookups_have_derivatives_of_second_order():
     grid = torch.rand(2, 4, 3, 2, generator=rng, dtype=torch.float64) * 2.4 - 1.2
     assert torch.autograd.gradcheck(lambda x: lookup.lookup(x, grid), (x,))
     assert torch.autograd.gradgradcheck(lambda x: lookup.lookup(x, grid).square(), (x,))
+
+
+def test_both_adjoints_of_lookup_agree():
+    rng = torch.Generator().manual_seed(0)
+    grid = torch.rand(3, 6, 5, 2, generator=rng, dtype=torch.float64) * 2.6 - 1.3
+    x = torch.randn(3, 2, 7, 4, generator=rng, dtype=torch.float64, requires_grad=True)
+    found = lookup.lookup(x, grid)
+    grad = torch.randn(found.shape, generator=rng, dtype=torch.float64)
+    (expected,) = torch.autograd.grad(found, x, grad)
+    torch.testing.assert_close(lookup.scatter(grad, grid, x.shape), expected)

@@ -185,3 +185,16 @@ def test_a_gpu_augments_as_a_cpu_does():
         (first,) = torch.autograd.grad(result.square().sum(), image, create_graph=True)
         first.square().sum().backward()
     torch.testing.assert_close(back.grad.cpu(), there.grad, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.gpu
+def test_a_gpu_can_be_deterministic():
+    pipe, draws, noise = AugmentPipe(EVERYTHING).cuda(), drawn(16), noisy(16, 40, seed=1)
+    x = noisy(16, 40).cuda().requires_grad_()
+    torch.use_deterministic_algorithms(True)
+    try:
+        results = [pipe.apply_draws(x, p=0.8, draws=draws, noise=noise).square().sum() for _ in range(2)]
+        first, again = (torch.autograd.grad(result, x)[0] for result in results)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(first, again)
