@@ -127,9 +127,11 @@ class MappingNetwork(nn.Module):
         Raises:
             UsageError: Latents or labels of another shape; labels that are missing; truncation without w_avg.
         """
-        x = self._join(z, c)
-        for index in range(self.num_layers):
-            x = getattr(self, f"fc{index}")(x)
+        # Styles decide everything behind them: in mixed precision too, they are made in float32.
+        with torch.autocast(next(self.parameters()).device.type, enabled=False):
+            x = self._join(z, c)
+            for index in range(self.num_layers):
+                x = getattr(self, f"fc{index}")(x)
         if update_emas and self.w_avg is not None and self.w_avg_beta is not None:
             self.w_avg.copy_(x.detach().mean(dim=0).lerp(self.w_avg, self.w_avg_beta))
         if self.num_ws is not None:

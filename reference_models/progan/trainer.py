@@ -123,7 +123,7 @@ class GrowingTask(ABC):
     def set_precision(self, policy: PrecisionPolicy) -> None:
         """Sets the type of first-order passes."""
         self.precision = policy
-        self.scaler = LossScaler(enabled=policy.name == "fp16")
+        self.scaler = LossScaler(enabled=policy.scales_loss)
 
     def compile(self) -> None:
         """Refuses.

@@ -86,8 +86,8 @@ class Recipe:
             ("augment_p", 1),
         ):
             check_range(what, name, getattr(self, name), high)
-        if self.ada_target is not None:
-            check_range(what, "ada_target", self.ada_target, 1)
+        if self.ada_target is not None and not -1 <= self.ada_target <= 1:
+            raise UsageError(f"{what}: ada_target is {self.ada_target!r}; give a mean sign from -1 to 1")
         check_betas(what, self.betas)
 
     @property

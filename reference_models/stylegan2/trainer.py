@@ -128,7 +128,7 @@ class PhasedTask:
     def set_precision(self, policy: PrecisionPolicy) -> None:
         """Sets the type of first-order passes."""
         self.precision = policy
-        self.scaler = LossScaler(enabled=policy.name == "fp16")
+        self.scaler = LossScaler(enabled=policy.scales_loss)
 
     def compile(self) -> None:
         """Compiles the passes of first order; those of second order cannot be."""
@@ -226,11 +226,13 @@ class PhasedTask:
             optimiser.step()
 
     def _judge(self, discriminator: Callable[..., Tensor], rng: torch.Generator) -> Callable[..., Tensor]:
-        # What D is shown: augmented images. The blur has been there before.
-        if self.pipe is None:
-            return discriminator
-        pipe = self.pipe
-        return lambda images, c: discriminator(pipe(images, p=self.ada.p, generator=rng), c)
+        # What D is shown: augmented images. The blur has been there before. Losses are taken in float32.
+        def judge(images: Tensor, c: Tensor | None) -> Tensor:
+            if self.pipe is not None:
+                images = self.pipe(images.float(), p=self.ada.p, generator=rng)
+            return discriminator(images, c).float()
+
+        return judge
 
     def _G_main(
         self, reals: Reals, drawn: Latents, sigma: float, rng: torch.Generator, log: dict[str, list[Tensor]]

@@ -154,7 +154,7 @@ class SynthesisLayer(nn.Module):
         plan = self.plan
         if update_emas:
             self.magnitude_ema.copy_(
-                x.detach().square().mean().lerp(self.magnitude_ema, self.magnitude_ema_beta)
+                x.detach().float().square().mean().lerp(self.magnitude_ema, self.magnitude_ema_beta)
             )
         styles = self.affine(w)
         if plan.is_torgb:
