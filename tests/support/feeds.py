@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from groups import Alone
 from torch import Tensor
 
-from groups import Alone
 from reference_models.training.schedules import pyramid
 from reference_models.training.task import Iteration, Reals, Report, Task
 
