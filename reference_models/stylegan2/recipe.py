@@ -113,11 +113,10 @@ RECIPES: Mapping[str, Recipe] = {
         batch=32,
         G_lrate=0.0025,
         D_lrate=0.0025,
-        r1_gamma=0.1,
+        r1_gamma=10.0,
         style_mixing_prob=0.0,
         pl_weight=0.0,
         ema_kimg=5.0,
-        ada_kimg=50.0,
     ),
 }
 
