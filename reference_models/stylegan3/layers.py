@@ -154,7 +154,11 @@ class SynthesisLayer(nn.Module):
         plan = self.plan
         if update_emas:
             self.magnitude_ema.copy_(
-                x.detach().float().square().mean().lerp(self.magnitude_ema, self.magnitude_ema_beta)
+                x.detach()
+                .to(self.magnitude_ema.dtype)
+                .square()
+                .mean()
+                .lerp(self.magnitude_ema, self.magnitude_ema_beta)
             )
         styles = self.affine(w)
         if plan.is_torgb:
