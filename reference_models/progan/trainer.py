@@ -27,6 +27,9 @@ from reference_models.training.precision import PrecisionPolicy
 from reference_models.training.schedules import Stage, process_reals, resets
 from reference_models.training.task import Iteration, Report
 
+# Running means that every process keeps for itself within an iteration.
+_RUNNING = ("dlatent_avg",)
+
 
 class Losses(NamedTuple):
     """Means over a batch.
@@ -157,6 +160,8 @@ class GrowingTask(ABC):
                 self._step_D(iteration, stage, log)
                 ema.update(self.G_ema, self.G, recipe.ema_beta_of(stage.minibatch))
             self._step_G(iteration, stage, log)
+        for network in (self.G, self.G_ema):
+            group.average_buffers(network, _RUNNING)
         values: dict[str, Tensor | float] = {name: torch.stack(each).mean() for name, each in log.items()}
         values |= {"schedule/lod": stage.lod, "schedule/minibatch": float(stage.minibatch)}
         return Report(recipe.minibatch_repeats * recipe.D_repeats * stage.minibatch, values)

@@ -156,7 +156,7 @@ class PhasedTask:
         for (name, phase, gain), drawn in zip(phases, latents, strict=True):
             self._step(name, phase, gain, Reals(real, reals.labels), drawn, sigma, group, rng, log)
         for network in (self.G, self.D):
-            _average_running_means(network, group)
+            group.average_buffers(network, _RUNNING)
         self.path_length_mean = group.mean(self.path_length_mean)
         beta = ema.half_life_beta(recipe.batch, recipe.ema_half_life, recipe.ema_rampup, iteration.images)
         ema.update(self.G_ema, self.G, beta)
@@ -307,10 +307,3 @@ def _micro_batches(num: int, size: int | None) -> Iterator[tuple[int, int]]:
     step = num if size is None else size
     for start in range(0, num, step):
         yield start, min(start + step, num)
-
-
-def _average_running_means(network: nn.Module, group: Group) -> None:
-    if group.size > 1:
-        for name, buffer in network.named_buffers():
-            if name.rpartition(".")[2] in _RUNNING:
-                buffer.copy_(group.mean(buffer))

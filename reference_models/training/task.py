@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from reference_models.training.precision import PrecisionPolicy
+
 
 class Reals(NamedTuple):
     """Images of the data.
@@ -58,6 +60,10 @@ class Group(Protocol):
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of a tensor over the processes; the tensor itself where there is one process."""
+        ...
+
+    def average_buffers(self, module: nn.Module, names: Sequence[str]) -> None:
+        """Replaces running means, given by the last parts of their names, by their mean over processes."""
         ...
 
 
@@ -136,6 +142,10 @@ class Task(Protocol):
 
     def restore_numbers(self, numbers: Mapping[str, float]) -> None:
         """Takes back what `numbers` returned; networks and optimisers were restored before."""
+        ...
+
+    def set_precision(self, policy: PrecisionPolicy) -> None:
+        """Sets the type of first-order passes, before the first iteration."""
         ...
 
     def compile(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 
@@ -18,3 +18,6 @@ class Alone:
     def mean(self, value: Tensor) -> Tensor:
         """The value itself."""
         return value
+
+    def average_buffers(self, module: nn.Module, names: Sequence[str]) -> None:
+        """Leaves buffers as they are."""

@@ -7,9 +7,9 @@ import math
 
 import pytest
 import torch
+from feeds import RandomImages, train
 
 from evalkit.errors import UsageError
-from feeds import RandomImages, train
 from reference_models.catalog import MODELS, part, presets
 from reference_models.training.precision import PrecisionPolicy
 
