@@ -45,6 +45,10 @@ class StoreError(EvalkitError):
     """The feature store or a results folder cannot be read or written."""
 
 
+class TrainingError(EvalkitError):
+    """Training that cannot go on: it diverged, memory does not suffice, or a process is gone."""
+
+
 def nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
     """Names the known entries that look like ``name``, for use inside an error message."""
     close = difflib.get_close_matches(name.lower(), {k.lower(): k for k in known}, n=3, cutoff=0.5)

@@ -1,17 +1,28 @@
-"""The verb ``checkpoint``: look into model files without running them, and convert them."""
+"""The verbs ``checkpoint`` (look into model files without running them, convert them) and ``train``."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from reference_models.training.command import train
+
 
 class Catalogue:
-    """What the program asks of this package: models by name or checkpoint, and a list of them."""
+    """What the program asks of this package: models by name or checkpoint, and a list of them.
+
+    Attributes:
+        evaluator: Makes what measures a generator while it trains; None where nothing can.
+    """
+
+    def __init__(self, evaluator: Callable[[], Any] | None = None) -> None:
+        """Takes what makes an evaluator."""
+        self.evaluator = evaluator
 
     def open_model(self, spec: str, *, device: str = "cpu") -> Any | None:  # noqa: ANN401
         """The model behind a name or a checkpoint's path; None where it is neither."""
@@ -27,7 +38,8 @@ class Catalogue:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds ``checkpoint`` to ``app``."""
+    """Adds the verbs to ``app``."""
+    app.command()(train)
     checkpoint = typer.Typer(no_args_is_help=True, help="Model files: what they hold, and conversion.")
     checkpoint.command("inspect")(inspect)
     checkpoint.command("convert")(convert)

@@ -108,8 +108,8 @@ def load(path: Path) -> State:
         raise CheckpointError(f"{path} cannot be read ({first}); it is cut short or damaged") from error
     if header.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} is no checkpoint of a training; --resume takes auto, or a state-….safetensors file out of "
-            "a run's checkpoints folder"
+            f"{path} is no checkpoint of a training; --resume takes auto, or a state-….safetensors file from "
+            "the checkpoints folder of a run"
         )
     text = header.get("facts", "")
     if digest(tensors, text) != header.get("sha256"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from evalkit.errors import UsageError
-from reference_models.layers.checks import check_choice, check_positive, check_whole
+from reference_models.layers.checks import check_choice, check_positive, check_side, check_whole
 from reference_models.training.precision import PRECISIONS
 
 FITS = ("exact", "resize", "crop", "pad", "native")
@@ -73,6 +73,7 @@ class RunConfig:
         kimg: How long to train, in thousands of images.
         seed: Of weights, of the order of the data, and of everything random.
         fit: How images are brought to the side of the networks.
+        resolution: That side; None is the data's own, or the preset's where images are fitted.
         mirror: Whether mirrored images are used as well.
         cond: Whether the model learns the classes of the data.
         overrides: Fields of the recipe and of networks that differ from the preset's.
@@ -96,6 +97,7 @@ class RunConfig:
     kimg: float
     seed: int = 0
     fit: str = "exact"
+    resolution: int | None = None
     mirror: bool = False
     cond: bool = False
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -119,6 +121,8 @@ class RunConfig:
         check_whole(what, "grid", self.grid, 1)
         check_choice(what, "fit", self.fit, FITS)
         check_choice(what, "precision", self.precision, PRECISIONS)
+        if self.resolution is not None:
+            check_side(what, self.resolution)
         if self.snapshot_kimg is not None:
             check_positive(what, "snapshot_kimg", self.snapshot_kimg)
         if self.eval_num is not None:

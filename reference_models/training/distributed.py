@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from evalkit.errors import EvalkitError, UsageError
+from evalkit.errors import TrainingError, UsageError
 
 TIMEOUT = datetime.timedelta(minutes=30)
 
@@ -66,7 +66,7 @@ class ProcessGroup:
                 zeros is left behind, as it is where another process has one.
 
         Raises:
-            EvalkitError: Another process died or does not answer.
+            TrainingError: Another process died or does not answer.
         """
         if self.size == 1:
             return
@@ -83,7 +83,7 @@ class ProcessGroup:
         """The mean over the processes, of the same type and shape; the tensor itself where there is one.
 
         Raises:
-            EvalkitError: Another process died or does not answer.
+            TrainingError: Another process died or does not answer.
         """
         if self.size == 1:
             return value
@@ -133,7 +133,7 @@ class ProcessGroup:
         """Does something on process 0 while the others wait, and fails on all where it fails.
 
         Raises:
-            EvalkitError: It failed: its own error on process 0, a short one elsewhere.
+            TrainingError: It failed: its own error on process 0, a short one elsewhere.
         """
         failure: BaseException | None = None
         if self.is_main:
@@ -145,7 +145,9 @@ class ProcessGroup:
         if failure is not None:
             raise failure
         if failed:
-            raise EvalkitError(f"process {self.rank} stops because process 0 failed; read what that one says")
+            raise TrainingError(
+                f"process {self.rank} stops because process 0 failed; read what that one says"
+            )
 
 
 @contextlib.contextmanager
@@ -157,7 +159,7 @@ def connect(device: torch.device, *, timeout: datetime.timedelta = TIMEOUT) -> I
         timeout: How long to wait for the others before giving up.
 
     Raises:
-        EvalkitError: The environment contradicts itself, or the others are not to be reached.
+        TrainingError: The environment contradicts itself, or the others are not to be reached.
     """
     rank, size, _ = world()
     if size == 1:
@@ -180,7 +182,7 @@ def _answering() -> Iterator[None]:
         yield
     except (RuntimeError, ValueError) as error:
         first = (str(error).splitlines() or [""])[0][:160]
-        raise EvalkitError(
+        raise TrainingError(
             f"another process of this training has stopped or does not answer ({first}); read what it said "
             "last, and start all of them again with --resume auto"
         ) from error
