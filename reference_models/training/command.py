@@ -96,6 +96,7 @@ def train(
     Under torchrun its processes share the work.
     """
     from reference_models.training.config import EvalSpec, RunConfig, parse_overrides
+    from reference_models.training.distributed import world
     from reference_models.training.start import prepare
 
     run = RunConfig(
@@ -105,7 +106,7 @@ def train(
         eval_data=eval_data, eval_num=eval_num, grid=grid, device=device, precision=precision.value,
         compile=compiled, deterministic=deterministic, tensorboard=tensorboard,
     )  # fmt: skip
-    if not dry_run and resume is None:
+    if not dry_run and resume is None and world()[0] == 0:
         from reference_models.training.folder import RunFolder
 
         RunFolder(output).check_fresh()  # before data are read

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -168,26 +169,32 @@ class _Trainer:
             "machine": machine.describe(self.device, self.group.size),
         }
 
+    def _find(self, resume: str | None) -> checkpoint.State | None:
+        if resume is None:
+            return None
+        if resume != "auto":
+            found = checkpoint.load(Path(resume))
+            _check_newest(found.path, self.folder)
+            return found
+        # Process 0 first: it moves damaged ones out of the way of the others.
+        newest: list[checkpoint.State | None] = []
+
+        def look() -> None:
+            state, notes = checkpoint.latest(self.folder.checkpoints)
+            newest.append(state)
+            for note in notes:
+                self.screen.say(note)
+
+        self.group.on_main(look)
+        return newest[0] if newest else checkpoint.latest(self.folder.checkpoints)[0]
+
     def _restore(self, resume: str | None) -> None:
-        found: list[checkpoint.State | None] = [None]
-        if resume == "auto":
-
-            def newest() -> None:
-                found[0], notes = checkpoint.latest(self.folder.checkpoints)
-                for note in notes:
-                    self.screen.say(note)
-
-            self.group.on_main(newest)
-            if not self.group.is_main:  # damaged ones are out of the way by now
-                found[0], _ = checkpoint.latest(self.folder.checkpoints)
-        elif resume is not None:
-            found[0] = checkpoint.load(Path(resume))
-            _check_newest(found[0].path, self.folder)
-        if found[0] is None:
+        found = self._find(resume)
+        if found is None:
             return
-        path, tensors, facts = found[0]
+        path, tensors, facts = found
         # JSON has no tuples: compare what was stored with what would be.
-        now = state.json.loads(state.as_json(self._facts()))
+        now = json.loads(state.as_json(self._facts()))
         changes = differences(facts, now)
         if changes.unsafe:
             raise UsageError(
@@ -238,7 +245,8 @@ class _Trainer:
         if stopped and self.images < total:
             self._save()
             self.screen.say(
-                f"stopped after {self.images / 1000:g} kimg; everything is saved; resume with: {run.command()}"
+                f"stopped after {self.images / 1000:g} kimg, with everything saved; resume with: "
+                f"{run.command()}"
             )
         assert self.saved is not None
         return Result(
@@ -306,8 +314,8 @@ class _Trainer:
     def _diverged(self, wrong: str) -> TrainingError:
         kept = f"the last good checkpoint is {self.saved}" if self.saved else "there is no checkpoint yet"
         return TrainingError(
-            f"training diverged after {self.images / 1000:g} kimg: {wrong}; {kept}. Try, in another --output: "
-            f"{what_to_try(self.task.config())}"
+            f"training diverged after {self.images / 1000:g} kimg: {wrong}; {kept}. Try, in another "
+            f"--output: {what_to_try(self.task.config())}"
         )
 
     # ----------------------------------------------------------------------------------------- evaluation
