@@ -8,10 +8,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import leaderboards.cli
 import reference_models.cli
 from evalkit import cli
+
+if TYPE_CHECKING:
+    from evalkit.engine.monitor import TrainingMonitor
+
+
+def monitor() -> TrainingMonitor:
+    """What measures a generator while it trains; the networks it needs are loaded when it does."""
+    from evalkit.engine.monitor import TrainingMonitor
+
+    return TrainingMonitor()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.main(
         sys.argv[1:] if argv is None else argv,
         verbs=(leaderboards.cli.register, reference_models.cli.register),
-        reference_models=reference_models.cli.Catalogue(),
+        reference_models=reference_models.cli.Catalogue(evaluator=monitor),
     )
 
 

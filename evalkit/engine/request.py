@@ -18,6 +18,7 @@ from evalkit.features.store import FeatureStore
 from evalkit.files import cache_root
 from evalkit.protocols import catalog
 from evalkit.protocols.spec import Precision
+from evalkit.records.schema import Training
 from evalkit.sources.base import ImageSource
 from evalkit.sources.resolve import resolve
 from evalkit.sources.statistics import ReferenceStatistics
@@ -61,6 +62,8 @@ class Arguments(TypedDict, total=False):
     weights_dir: Path | str | None
     weights: Mapping[str, Path | str] | None
     cache_dir: Path | str | None
+    samples_cache_dir: Path | str | None
+    training: Training | None
     reporter: Reporter | None
 
 
@@ -79,6 +82,8 @@ class Request:
     weights_dir: Path | None
     weights: Mapping[str, Path]
     store: FeatureStore
+    samples_store: FeatureStore
+    training: Training | None
     reporter: Reporter
     world: World
 
@@ -114,6 +119,8 @@ def prepare(
     weights_dir: Path | str | None = None,
     weights: Mapping[str, Path | str] | None = None,
     cache_dir: Path | str | None = None,
+    samples_cache_dir: Path | str | None = None,
+    training: Training | None = None,
     reporter: Reporter | None = None,
 ) -> Request:
     """Resolves and checks a request without computing anything.
@@ -151,6 +158,9 @@ def prepare(
         weights_dir: Folder of weight files.
         weights: Files to use for single networks, by name.
         cache_dir: Where features are kept.
+        samples_cache_dir: Where those of the samples are kept instead, such as a place that is deleted
+            afterwards.
+        training: How long a model was trained, for its records; what the model says itself where None.
         reporter: Where progress goes; nowhere where None.
 
     Raises:
@@ -190,6 +200,7 @@ def prepare(
             model, reference_models, z_dim=z_dim, value_range=value_range, num_classes=num_classes,
             device=pick_device(device, world()),
         )  # fmt: skip
+        training = training or _training_of(opened)
         count = _count(opened.name, num, wanted, limit, real)
         known = real.labels if labels is None and isinstance(real, ImageSource) else None
         samples = ModelSource(
@@ -213,6 +224,9 @@ def prepare(
             f"{fake.spec} holds statistics, and --samples must be images; statistics can stand for the real "
             f"side (--data)"
         )
+    kept = cache_root(None if cache_dir is None else Path(cache_dir))
+    apart = kept if samples_cache_dir is None else Path(samples_cache_dir)
+    store = FeatureStore(kept / "features")
     return Request(
         plan=make_plan(protocols, fake, real),
         samples=fake,
@@ -224,10 +238,20 @@ def prepare(
         device=device,
         weights_dir=None if weights_dir is None else Path(weights_dir),
         weights={key: Path(file) for key, file in (weights or {}).items()},
-        store=FeatureStore(cache_root(None if cache_dir is None else Path(cache_dir)) / "features"),
+        store=store,
+        samples_store=store if apart == kept else FeatureStore(apart / "features"),
+        training=training,
         reporter=reporter or Silent(),
         world=world(),
     )
+
+
+def _training_of(model: Any) -> Training | None:  # noqa: ANN401
+    # Models are known by shape; those from outside have no such attribute.
+    found = getattr(model, "training", None)
+    if not isinstance(found, Mapping) or not {"kimg", "checkpoint_sha256"} <= set(found):
+        return None  # torch modules have an attribute of this name that is a bool
+    return Training(kimg=float(found["kimg"]), checkpoint_sha256=str(found["checkpoint_sha256"]))
 
 
 def _refuse_model_options(

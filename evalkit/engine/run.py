@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from evalkit.engine.request import Arguments, Request, prepare
 from evalkit.errors import EvalkitError, ProtocolError
 from evalkit.features.base import Extractor
 from evalkit.features.extract import extract, feature_key
-from evalkit.features.store import FeatureTable
+from evalkit.features.store import FeatureStore, FeatureTable
 from evalkit.protocols.spec import ProtocolSpec
 from evalkit.records.manifest import provenance
 from evalkit.records.schema import DataUse, Record
@@ -59,6 +60,7 @@ def evaluate(*, output: Path | str | None = Path("results"), **arguments: Unpack
     if filed is not None and request.world.is_main:
         filed.check_writable()
     request.store.check_writable()
+    request.samples_store.check_writable()
     _announce(request)
     tables: Tables = {}
     extractors: dict[tuple[Role, str, str, str], Extractor] = {}
@@ -118,7 +120,7 @@ def _open(request: Request, step: Step) -> tuple[Extractor, dict[str, FeatureTab
         overrides=request.weights,
     )
     tables = {
-        layer: request.store.table(feature_key(source, extractor, layer), step.num_images)
+        layer: _store(request, step.role).table(feature_key(source, extractor, layer), step.num_images)
         for layer in step.layers
     }
     return extractor, tables
@@ -130,7 +132,7 @@ def _extract(request: Request, step: Step, extractor: Extractor, tables: dict[st
     label = f"{step.role}: {step.extractor} on {describe_device(extractor.device)}"
     with request.reporter.track(label) as progress:
         done = extract(
-            source, extractor, tables, request.store,
+            source, extractor, tables, _store(request, step.role),
             batch_size=request.batch_size, rank=request.world.rank, world_size=request.world.size,
             progress=progress,
         )  # fmt: skip
@@ -138,7 +140,7 @@ def _extract(request: Request, step: Step, extractor: Extractor, tables: dict[st
         request.reporter.say(f"{done.damaged} stored feature shards were damaged; they were computed again")
     if done.reused:
         request.reporter.say(f"{step.role}: features of {done.reused:,} images were on file")
-    facts = request.store.facts(source.fingerprint, step.num_images)
+    facts = _store(request, step.role).facts(source.fingerprint, step.num_images)
     if len(facts.sizes) > 1:
         request.reporter.say(
             f"{step.role}: {len(facts.sizes)} different image sizes, each resized by the protocol "
@@ -160,7 +162,7 @@ def _measure(
     fake_key: tuple[Role, str, str, str] = ("samples", spec.extractor, spec.resize, spec.precision)
     real_key: tuple[Role, str, str, str] = ("data", spec.extractor, spec.resize, spec.precision)
     extractor = extractors[fake_key]
-    fake = request.store.table(tables[fake_key][spec.layer].key, item.num_fake)
+    fake = request.samples_store.table(tables[fake_key][spec.layer].key, item.num_fake)
     real: FeatureTable | ReferenceStatistics | None = None
     if isinstance(request.data, ReferenceStatistics):
         real = request.data if spec.needs_data else None
@@ -201,24 +203,28 @@ def _record(
             "layer": spec.layer,
             "weights_sha256": extractor.layer_sha256[spec.layer],
         },
-        samples=_data_use(request, request.samples, request.name, item.num_fake),
-        data=None
-        if request.data is None
-        else _data_use(request, request.data, request.data_name, item.num_real),
+        samples=dataclasses.replace(
+            _data_use(request, "samples", request.name, item.num_fake), training=request.training
+        ),
+        data=None if request.data is None else _data_use(request, "data", request.data_name, item.num_real),
         provenance=provenance(
             device=describe_device(extractor.device), timings=timings, weights_file=extractor.weights_file
         ),
     )
 
 
-def _data_use(
-    request: Request, given: ImageSource | ReferenceStatistics, name: str, num: int | None
-) -> DataUse:
+def _store(request: Request, role: Role) -> FeatureStore:
+    return request.samples_store if role == "samples" else request.store
+
+
+def _data_use(request: Request, role: Role, name: str, num: int | None) -> DataUse:
+    given = request.samples if role == "samples" else request.data
+    assert given is not None
     if isinstance(given, ReferenceStatistics):
         return DataUse(
             name=name, spec=given.spec, fingerprint=given.fingerprint, num=given.num, notes=given.notes
         )
-    facts = request.store.facts(given.fingerprint, num or 0)
+    facts = _store(request, role).facts(given.fingerprint, num or 0)
     return DataUse(
         name=name,
         spec=given.spec,

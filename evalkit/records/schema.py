@@ -22,6 +22,19 @@ SCHEMA_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """Which moment of its training a model was measured at.
+
+    Attributes:
+        kimg: Thousands of images it was trained on.
+        checkpoint_sha256: Digest of its weights.
+    """
+
+    kimg: float
+    checkpoint_sha256: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class DataUse:
     """A set of images, or of statistics, as it took part in a result.
 
@@ -32,6 +45,8 @@ class DataUse:
         num: Images used, or behind the statistics; None where a statistics file does not say.
         num_broken: Unreadable images left out by ``--skip-broken``.
         notes: How images were read, where that needs saying.
+        training: How long the model that made them was trained, where that is known. A record without it has
+            no such key, as records had none before there was training.
     """
 
     name: str
@@ -40,6 +55,7 @@ class DataUse:
     num: int | None
     num_broken: int = 0
     notes: tuple[str, ...] = ()
+    training: Training | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +109,9 @@ class Record:
         """All that decides the result: every field but the provenance."""
         body = dataclasses.asdict(self)
         del body["provenance"]
+        for use in (body["samples"], body["data"]):
+            if use is not None and use["training"] is None:
+                del use["training"]
         return body
 
     @property
@@ -150,4 +169,7 @@ def record_from_dict(given: Mapping[str, Any], where: str) -> Record:
 def _data_use(given: Mapping[str, Any]) -> DataUse:
     fields = dict(given)
     fields["notes"] = tuple(fields["notes"])
+    if "training" in fields:
+        # Never null: a file that holds the key holds the facts.
+        fields["training"] = Training(**fields["training"])
     return DataUse(**fields)

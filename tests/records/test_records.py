@@ -13,7 +13,7 @@ import pytest
 from evalkit.digest import canonical_json, digest
 from evalkit.errors import StoreError
 from evalkit.records.manifest import git_commit, provenance
-from evalkit.records.schema import DataUse, Record, record_from_dict
+from evalkit.records.schema import DataUse, Record, Training, record_from_dict
 from evalkit.records.store import RecordStore, read_records, slug
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -202,3 +202,32 @@ def test_records_are_read_by_any_spelling_of_their_folder(tmp_path: Path):
     RecordStore(tmp_path).append(RECORD)
     for given in (tmp_path, str(tmp_path), [str(tmp_path)], [tmp_path]):
         assert read_records(given) == [RECORD]
+
+
+def test_training_comes_back_and_decides_the_id(tmp_path: Path):
+    trained = [
+        dataclasses.replace(
+            RECORD, samples=dataclasses.replace(SAMPLES, training=Training(kimg=kimg, checkpoint_sha256=sha))
+        )
+        for kimg, sha in ((20.0, "e" * 64), (40.0, "e" * 64), (20.0, "f" * 64))
+    ]
+    assert len({record.record_id for record in (RECORD, *trained)}) == 4
+    for record in trained:
+        RecordStore(tmp_path).append(record)
+    assert {record.record_id: record for record in read_records(tmp_path)} == {
+        record.record_id: record for record in trained
+    }
+
+
+def test_a_record_without_training_is_what_it_was_before_there_was_any():
+    # Filed by the version before: its id must come out again, and its text too.
+    assert RECORD.record_id == "ec535b76f41cbcb0ed738be2b2a7e30695b85ec3d4ca58c1f450bd6f5f9cd416"
+    assert "training" not in RECORD.to_json()
+
+
+def test_training_that_is_none_is_refused():
+    given = RECORD.to_dict()
+    for wrong in (None, {"kimg": 1.0}, {"kimg": 1.0, "checkpoint_sha256": "x", "colour": "red"}):
+        given["samples"] = {**RECORD.to_dict()["samples"], "training": wrong}
+        with pytest.raises(StoreError, match="here: not an evalkit record"):
+            record_from_dict(given, "here")
