@@ -131,11 +131,16 @@ def describe(found: Estimate, task: Task, data: TrainingData, run: RunConfig) ->
 
 
 def _size(count: int) -> str:
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return f"{count / 2**10:.1f} KiB"
 
 
 def _clock(seconds: float) -> str:
     minutes = seconds / 60
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
     if minutes < 120:
         return f"{minutes:.1f} minutes"
     return f"{minutes / 60:.1f} hours" if minutes < 48 * 60 else f"{minutes / 60 / 24:.1f} days"

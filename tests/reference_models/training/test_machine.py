@@ -28,9 +28,16 @@ def test_devices_that_are_not_there_are_refused():
 
 def test_deterministic_mode_ends_with_the_run_even_where_it_fails():
     assert not torch.are_deterministic_algorithms_enabled()
-    with pytest.raises(ZeroDivisionError), numerics(CPU, deterministic=True):
-        assert torch.are_deterministic_algorithms_enabled()
-        raise ZeroDivisionError
+    seen = []
+
+    def fail():
+        with numerics(CPU, deterministic=True):
+            seen.append(torch.are_deterministic_algorithms_enabled())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert seen == [True]
     assert not torch.are_deterministic_algorithms_enabled()
 
 
