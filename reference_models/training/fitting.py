@@ -157,6 +157,6 @@ def nothing_to_reduce(spec: str, side: int) -> UsageError:
     """What to say of images that are at their own resolution."""
     return UsageError(
         f"--fit native undoes an enlargement, and the images of {spec}, {side}x{side}, have none: they do "
-        f"not consist of equal squares that leave {_SMALLEST_NATIVE_SIDE}x{_SMALLEST_NATIVE_SIDE} or more; leave "
-        "--fit out"
+        f"not consist of equal squares that leave {_SMALLEST_NATIVE_SIDE}x{_SMALLEST_NATIVE_SIDE} or more; "
+        "leave --fit out"
     )

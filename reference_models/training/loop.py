@@ -92,6 +92,7 @@ def train(
         group = stack.enter_context(connect(device))
         stack.enter_context(machine.numerics(device, deterministic=run.deterministic))
         shown = screen if screen is not None and group.is_main else Silent()
+        stack.callback(shown.close)
         trainer = _Trainer(task, data, run, evaluator, shown, group, device)
         trainer.open(stack, resume)
         with Stop() as stop:
