@@ -1,8 +1,9 @@
-"""The quickstart: four small models and real images on one leaderboard, with no network and no GPU.
+"""The quickstart: small models and real images on one leaderboard, with no network and no GPU.
 
 `make quickstart` runs it. It fits three models to the training half of scikit-learn's handwritten digits,
-holds them, real images and plain noise against the other half, and writes a leaderboard with an error bar on
-every number. Read it as a tutorial: a model is a function of seeds, and measuring it is one call.
+holds them, the reference networks that come with evalkit, real images and plain noise against the other half,
+and writes a leaderboard with an error bar on every number. Read it as a tutorial: a model is a function of
+seeds or a checkpoint, and measuring it is one call.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,7 @@ from sklearn.neighbors import KernelDensity
 
 import evalkit
 import leaderboards
+import reference_models
 from evalkit.engine.progress import reporter
 from evalkit.files import atomic_write, write_text
 from evalkit.sources.base import ImageSource
@@ -33,6 +36,15 @@ TRAIN, TEST = "bundled:digits:train", "bundled:digits:test"
 # Protocols on the bundled network, so nothing is downloaded. `is_mini` is left out: it asks which of the
 # classes of CIFAR-10 an image shows, and digits are none of them.
 METRICS = "fd_mini,kd_mini,prdc_mini"
+# Networks that `make references` trained on the same half, and their names in tables.
+REFERENCES = Path(leaderboards.__file__).parent / "references" / "digits"
+TITLES = {
+    "progan": "ProGAN",
+    "stylegan": "StyleGAN",
+    "stylegan2": "StyleGAN2",
+    "stylegan3-t": "StyleGAN3-T",
+    "stylegan3-r": "StyleGAN3-R",
+}
 SIDE, SCALE, WHITE = 8, 4, 16  # a digit is 8x8 levels from 0 to 16; its image shows each as a square of 4x4
 
 
@@ -88,6 +100,21 @@ def fit_models(train: Images) -> dict[str, Sampler]:
     }
 
 
+def load_references(folder: Path) -> dict[str, Any]:
+    """The trained networks of ``folder``, oldest design first; none where there are none."""
+    order = list(TITLES)
+    files = sorted(
+        folder.glob("*.safetensors"),
+        key=lambda file: (order.index(file.stem) if file.stem in order else len(order), file.stem),
+    )
+    found = {}
+    for file in files:
+        model = reference_models.load_checkpoint(file)
+        model.name = f"references/digits/{file.stem}"  # in records, wherever evalkit is installed
+        found[f"{TITLES.get(file.stem, file.stem)} (reference)"] = model
+    return found
+
+
 def draw_grid(rows: dict[str, Images], path: Path) -> None:
     """A picture with a line of samples for every model."""
     framed = {name: np.pad(images[:, 0], ((0, 0), (2, 2), (2, 2))) for name, images in rows.items()}
@@ -117,16 +144,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     train = np.stack(source.load(range(len(source))))
     print(f"Fitting three models to {len(train)} handwritten digits ...", flush=True)
     fitted = fit_models(train)
-    models: dict[str, str | Sampler] = {"real images": TRAIN, **fitted}
+    trained = load_references(REFERENCES)
+    judged: dict[str, dict[str, Any]] = {
+        "real images": {"samples": TRAIN},
+        # A function or a network makes as many images as it is asked for.
+        **{name: {"samples": sample, "num": len(train)} for name, sample in fitted.items()},
+        **{name: {"model": model, "num": len(train)} for name, model in trained.items()},
+    }
 
     # The real side is the half that no model has seen, so nothing is compared with itself.
-    for name, samples in models.items():
+    for name, images in judged.items():
         print(f"Measuring: {name}", flush=True)
         evalkit.evaluate(
-            samples=samples,
+            **images,
             data=TEST,
             metrics=METRICS,
-            num=len(train) if callable(samples) else None,  # a sampler makes as many as it is asked for
             name=name,
             data_name="digits",
             output=output / "records",
@@ -137,7 +169,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     for form in ("md", "csv", "html"):
         write_text(output / f"leaderboard.{form}", leaderboards.render(boards, form))
     leaderboards.plot(boards, output / "leaderboard.png")
-    first = {"real images": train[:14], **{name: sample(range(14)) for name, sample in fitted.items()}}
+    first = {
+        "real images": train[:14],
+        **{name: sample(range(14)) for name, sample in fitted.items()},
+        **{name: model.sample(np.arange(14)).cpu().numpy() for name, model in trained.items()},
+    }
     draw_grid({row.model: first[row.model] for row in boards[0].rows}, output / "samples.png")
 
     print(f"\n{leaderboards.render(boards, 'md')}")

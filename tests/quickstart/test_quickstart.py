@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 import evalkit
+import reference_models
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -74,7 +76,38 @@ def readme_table(metric: str) -> dict[str, str]:
     lines = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("|")]
     table = [[cell.strip(" *≈") for cell in line.strip("|").split("|")] for line in lines]
     place = next(i for i, name in enumerate(table[0]) if name.startswith(metric))
-    return {row[1]: row[place] for row in table[2:7]}
+    length = next((i for i, row in enumerate(table[2:]) if not row[0].isdigit()), len(table) - 2)
+    return {row[1]: row[place] for row in table[2 : 2 + length]}
+
+
+@pytest.fixture
+def references(tmp_path: Path) -> Path:
+    """Two untrained networks and the other files that lie beside them."""
+    for name, model in (("stylegan2", "stylegan2"), ("another", "progan")):
+        built = reference_models.build(model, seed=1)
+        built.training = {"kimg": 3.0, "checkpoint_sha256": "of the weights"}
+        reference_models.save_checkpoint(built, tmp_path / f"{name}.safetensors")
+        (tmp_path / f"{name}.run.json").write_text("{}")
+    return tmp_path
+
+
+def test_references_are_whatever_checkpoints_lie_in_the_folder(quickstart: ModuleType, references: Path):
+    assert quickstart.load_references(references / "nowhere") == {}
+    found = quickstart.load_references(references)
+    assert list(found) == ["StyleGAN2 (reference)", "another (reference)"]
+    model = found["StyleGAN2 (reference)"]
+    assert model.name == "references/digits/stylegan2"  # and not where they lie on this machine
+    assert model.sample(np.arange(2)).shape == (2, 3, 32, 32)
+
+
+def test_a_reference_is_measured_like_any_model(quickstart: ModuleType, references: Path, tmp_path: Path):
+    model = quickstart.load_references(references)["StyleGAN2 (reference)"]
+    (record,) = evalkit.evaluate(
+        model=model, num=70, data=quickstart.TEST, metrics="fd_mini", output=None, cache_dir=tmp_path
+    )
+    assert record.samples.training is not None
+    assert record.samples.training.kimg == 3.0
+    assert str(tmp_path) not in json.dumps(record.body)
 
 
 @pytest.mark.slow
@@ -88,7 +121,10 @@ def test_the_leaderboard_comes_out_in_order_and_twice_alike(
     frame = pd.read_csv(tmp_path / "out" / "leaderboard.csv").set_index("model")
     assert frame.index[0] == "real images"
     assert frame.index[-1] == "uniform noise"
-    assert frame["rank"].tolist() == [1, 2, 3, 4, 5]
+    references = quickstart.load_references(quickstart.REFERENCES)
+    assert len(frame) == 5 + len(references)
+    assert set(references) <= set(frame.index)
+    assert frame["rank"].tolist() == list(range(1, len(frame) + 1))
     for metric, best in {
         "fd_mini": min, "kd_mini": min, "prdc_mini_precision": max, "prdc_mini_coverage": max,
     }.items():  # fmt: skip
