@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from evalkit.errors import CheckpointError, TrainingError, UsageError
-from reference_models.training import checkpoint, machine, outputs, state
-from reference_models.training.config import RunConfig, differences
+from evalkit.errors import TrainingError, UsageError
+from reference_models.training import checkpoint, machine, outputs, resuming, state
+from reference_models.training.config import RunConfig
 from reference_models.training.data import DataFeed, TrainingData
 from reference_models.training.distributed import ProcessGroup, connect
 from reference_models.training.folder import RunFolder
@@ -92,6 +91,7 @@ def train(
         group = stack.enter_context(connect(device))
         stack.enter_context(machine.numerics(device, deterministic=run.deterministic))
         shown = screen if screen is not None and group.is_main else Silent()
+        stack.callback(shown.close)
         stack.callback(shown.close)
         trainer = _Trainer(task, data, run, evaluator, shown, group, device)
         trainer.open(stack, resume)
@@ -170,52 +170,19 @@ class _Trainer:
             "machine": machine.describe(self.device, self.group.size),
         }
 
-    def _find(self, resume: str | None) -> checkpoint.State | None:
-        if resume is None:
-            return None
-        if resume != "auto":
-            found = checkpoint.load(Path(resume))
-            _check_newest(found.path, self.folder)
-            return found
-        # Process 0 first: it moves damaged ones out of the way of the others.
-        newest: list[checkpoint.State | None] = []
-
-        def look() -> None:
-            state, notes = checkpoint.latest(self.folder.checkpoints)
-            newest.append(state)
-            for note in notes:
-                self.screen.say(note)
-
-        self.group.on_main(look)
-        return newest[0] if newest else checkpoint.latest(self.folder.checkpoints)[0]
-
     def _restore(self, resume: str | None) -> None:
-        found = self._find(resume)
+        found = resuming.find(resume, self.folder, self.group, self.screen)
         if found is None:
             return
         path, tensors, facts = found
-        # JSON has no tuples: compare what was stored with what would be.
-        now = json.loads(state.as_json(self._facts()))
-        changes = differences(facts, now)
-        if changes.unsafe:
-            raise UsageError(
-                f"{path} is of a training with other settings, so that going on would be neither the one nor "
-                f"the other: {'; '.join(changes.unsafe)}. Resume with the settings it had, or start anew in "
-                "another --output"
-            )
+        for line in resuming.compare(path, facts, self._facts()):
+            self.screen.say(line)
         state.restore(self.task, tensors, facts, str(path))
         self.images, self.index, self.feed.position = facts["images"], facts["iteration"], facts["position"]
         self.best, self.health.counts = facts["best"], dict(facts["health"])
         self.averages.restore(facts["averages"])
         self.saved = path
         self.screen.say(f"resumed from {path} after {self.images / 1000:g} kimg")
-        if changes.safe:
-            self.screen.say(f"settings that changed: {'; '.join(changes.safe)}")
-        if facts["machine"] != now["machine"]:
-            self.screen.say(
-                f"resumed on {now['machine']}, begun on {facts['machine']}: what follows is not bit for bit "
-                "what would have been"
-            )
 
     def _begin(self) -> None:
         self.folder.write_config(self._facts())
@@ -325,6 +292,7 @@ class _Trainer:
         # Whether the first evaluation has never been better.
         assert self.evaluator is not None
         self._check_finite()
+        self.screen.close()  # the terminal is the evaluator's for a while
         model = outputs.model_of(self.task, self.run, self.data, self.images)
         scores = self.evaluator.measure(
             model,
@@ -391,16 +359,6 @@ class _Trainer:
 
 def _better(score: Score, than: float) -> bool:
     return score.value > than if score.higher_is_better else score.value < than
-
-
-def _check_newest(path: Path, folder: RunFolder) -> None:
-    # A checkpoint that is not the newest of its own folder would leave two histories in one place.
-    there = checkpoint.checkpoints(folder.checkpoints)
-    if any(path.resolve() == each.resolve() for each in there) and path.name != there[0].name:
-        raise CheckpointError(
-            f"{path} is not the newest checkpoint of {folder.root}, which would hold two histories; give "
-            f"another --output, or delete the newer ones ({there[0].name} …)"
-        )
 
 
 def _check_data(task: Task, data: TrainingData, run: RunConfig) -> None:

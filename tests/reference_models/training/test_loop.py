@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import re
 
 import numpy as np
 import pytest
@@ -18,9 +19,12 @@ from reference_models.loading import load_checkpoint
 from reference_models.training import checkpoint
 from reference_models.training.config import EvalSpec, RunConfig
 from reference_models.training.estimate import describe, estimate
+from reference_models.training.logs import Screen
 from reference_models.training.loop import iteration_seed, train
 from reference_models.training.start import prepare
 from reference_models.training.task import Report, Score
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +164,24 @@ def test_longer_training_goes_on_and_a_finished_one_has_nothing_to_do(run, tmp_p
 
 def test_resume_of_nothing_begins(run):
     assert go(run, resume="auto").images == 64
+
+
+def test_another_machine_is_mentioned(run, capsys):
+    task, data = prepare(run)
+    train(task, data, run, screen=Screen())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        task, data = prepare(run)
+        train(task, data, dataclasses.replace(run, keep=2), resume="auto", screen=Screen())
+    finally:
+        torch.set_num_threads(threads)
+    said = capsys.readouterr().err
+    assert "settings that changed: keep: 3 -> 2" in said
+    assert re.search(
+        rf"threads {threads}, torch .*going on with .*threads {threads + 1}, .*not bit for", said
+    )
+    assert "nothing is left to do" in said
 
 
 def test_a_folder_with_a_run_needs_resume(run):
