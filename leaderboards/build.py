@@ -53,12 +53,21 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One model: its rank (None where the ranking column has no value of it), its name, and its cells."""
+    """One model.
+
+    Attributes:
+        rank: None where the ranking column has no value of it.
+        model: Its name.
+        fingerprint: Digest of its images.
+        cells: Its numbers.
+        kimg: Thousands of images it was trained on, where its records say so.
+    """
 
     rank: int | None
     model: str
     fingerprint: str
     cells: tuple[Cell | None, ...]
+    kimg: float | None = None
 
     @property
     def num(self) -> str:
@@ -154,14 +163,19 @@ def leaderboard(
 
 
 def to_frame(boards: Sequence[Board]) -> pd.DataFrame:
-    """Boards as one frame with the columns ``data, data_fingerprint, rank, model, n`` and four a metric."""
+    """Boards as one frame with the columns ``data, data_fingerprint, rank, model, n`` and four a metric.
+
+    Where any record says how long its model was trained, ``kimg`` stands after ``n``.
+    """
     import pandas as pd
 
     labels = dict.fromkeys(column.label for board in boards for column in board.columns)
     parts = [part for label in labels for part in (label, *(f"{label}_{end}" for end in _ENDS))]
     rows = [_flat(board, row) for board in boards for row in board.rows]
-    frame = pd.DataFrame(rows, columns=["data", "data_fingerprint", "rank", "model", "n", *parts])
-    types: dict[Any, Any] = {"rank": "Int64", **dict.fromkeys(parts, "float64")}
+    trained = ["kimg"] if any(row.kimg is not None for board in boards for row in board.rows) else []
+    names = ["data", "data_fingerprint", "rank", "model", "n", *trained, *parts]
+    frame = pd.DataFrame(rows, columns=names)
+    types: dict[Any, Any] = {"rank": "Int64", **dict.fromkeys([*trained, *parts], "float64")}
     typed: pd.DataFrame = frame.astype(types)
     return typed
 
@@ -176,6 +190,7 @@ def _flat(board: Board, row: Row) -> dict[str, Any]:
         "rank": row.rank,
         "model": row.model,
         "n": row.num.replace(",", ""),
+        "kimg": row.kimg,
     }
     for column, cell in zip(board.columns, row.cells, strict=True):
         if cell is None:
@@ -201,13 +216,14 @@ def _board(held: Held, wanted: list[Column], sort: str | None) -> Board:
     models = list(dict.fromkeys(model for cells in by_column for model in cells))
     models.sort(key=lambda model: (*_merit(leading.get(model), ranking), model))
     values = [cell.value if (cell := leading.get(model)) is not None else None for model in models]
-    names = [name for name, _ in models]
+    trained = {model: _kimg(held.frame, *model) for model in models}
     rows = tuple(
         Row(
             rank=None if value is None else values.index(value) + 1,
-            model=name if names.count(name) == 1 else f"{name} [{fingerprint[:8]}]",
+            model=_label(name, fingerprint, trained),
             fingerprint=fingerprint,
             cells=tuple(cells.get((name, fingerprint)) for cells in by_column),
+            kimg=trained[name, fingerprint],
         )
         for (name, fingerprint), value in zip(models, values, strict=True)
     )
@@ -220,6 +236,23 @@ def _board(held: Held, wanted: list[Column], sort: str | None) -> Board:
         rows=rows,
         notes=(*held.notes, *column_notes(shown, held.frame), *_reasons(shown, rows)),
     )
+
+
+def _label(name: str, fingerprint: str, trained: dict[tuple[str, str], float | None]) -> str:
+    # Namesakes are told apart by how long they were trained, where that does it, or by their images.
+    namesakes = [kimg for (other, _), kimg in trained.items() if other == name]
+    kimg = trained[name, fingerprint]
+    if len(namesakes) == 1:
+        return name
+    if kimg is not None and namesakes.count(kimg) == 1:
+        return f"{name} [{kimg:g} kimg]"
+    return f"{name} [{fingerprint[:8]}]"
+
+
+def _kimg(frame: pd.DataFrame, name: str, fingerprint: str) -> float | None:
+    # Equal images come from equal weights; where they were saved twice, the longer training made both.
+    same = frame[(frame["samples"] == name) & (frame["samples_fingerprint"] == fingerprint)]
+    return _number(same["kimg"].max())
 
 
 def _cells(held: Held, column: Column) -> dict[tuple[str, str], Cell]:

@@ -32,11 +32,17 @@ def read_frame(paths: Sequence[Path | str] | Path | str) -> pd.DataFrame:
 
 
 def frame_of(records: Iterable[Record]) -> pd.DataFrame:
-    """``records`` as a tidy frame; missing numbers are NaN and missing words None."""
+    """``records`` as a tidy frame; missing numbers are NaN and missing words None.
+
+    Beside `FACTS` it has ``kimg``: thousands of images that the model was trained on, where that is known.
+    """
     import pandas as pd
 
-    frame = pd.DataFrame([facts(record) for record in records], columns=list(FACTS))
-    numbers = ("value", "standard_error", "ci_low", "ci_high", "bias")
+    given = list(records)
+    frame = pd.DataFrame([facts(record) for record in given], columns=list(FACTS))
+    # Not one of `FACTS`: those are the columns of databases that are there already.
+    frame["kimg"] = [None if (known := record.samples.training) is None else known.kimg for record in given]
+    numbers = ("value", "standard_error", "ci_low", "ci_high", "bias", "kimg")
     types: dict[Any, Any] = dict.fromkeys(numbers, "float64")
     typed: pd.DataFrame = frame.astype(types)
     return typed

@@ -110,7 +110,7 @@ def load_references(folder: Path) -> dict[str, Any]:
     found = {}
     for file in files:
         model = reference_models.load_checkpoint(file)
-        model.name = f"references/digits/{file.stem}"  # in records, wherever evalkit is installed
+        model.name = file.name  # in records, wherever evalkit is installed
         found[f"{TITLES.get(file.stem, file.stem)} (reference)"] = model
     return found
 

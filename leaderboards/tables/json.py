@@ -39,6 +39,7 @@ def _board(board: Board) -> dict[str, Any]:
                 "rank": row.rank,
                 "model": row.model,
                 "samples_fingerprint": row.fingerprint,
+                **({} if row.kimg is None else {"kimg": row.kimg}),
                 "cells": {
                     column.label: None if cell is None else _cell(cell)
                     for column, cell in zip(board.columns, row.cells, strict=True)

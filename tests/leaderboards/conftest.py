@@ -10,7 +10,7 @@ import pytest
 
 from evalkit.digest import plain
 from evalkit.protocols.catalog import PROTOCOLS
-from evalkit.records.schema import DataUse, Record
+from evalkit.records.schema import DataUse, Record, Training
 from evalkit.records.store import RecordStore
 
 Make = Callable[..., Record]
@@ -28,6 +28,7 @@ def make(
     num: int = 1000,
     weights: str = "a" * 64,
     created: str = "2026-01-01T00:00:00+00:00",
+    kimg: float | None = None,
     **more: Any,
 ) -> Record:
     """A record of ``metric``; ``images`` and ``real`` stand for the content of both sides."""
@@ -40,7 +41,13 @@ def make(
         higher_is_better=spec.higher_is_better,
         protocol={"name": spec.name, "version": spec.version, "digest": digest, "fields": plain(spec)},
         extractor={"name": spec.extractor, "layer": spec.layer, "weights_sha256": weights},
-        samples=DataUse(name=model, spec=model, fingerprint=images or f"images of {model}", num=num),
+        samples=DataUse(
+            name=model,
+            spec=model,
+            fingerprint=images or f"images of {model}",
+            num=num,
+            training=None if kimg is None else Training(kimg=kimg, checkpoint_sha256="f" * 64),
+        ),
         data=None
         if data is None
         else DataUse(name=data, spec=data, fingerprint=real or f"real {data}", num=5000),
