@@ -295,8 +295,9 @@ class DataFeed:
         # Items from num on are the images once more, mirrored.
         mirrored, indices = np.divmod(items, self._data.num)
         images = self._data.images(indices, level, self._channels)
-        flipped = torch.from_numpy(mirrored.astype(bool)).reshape(-1, 1, 1, 1)
-        images = torch.where(flipped, images.flip(3), images)
+        if mirrored.any():
+            flipped = torch.from_numpy(mirrored.astype(bool)).reshape(-1, 1, 1, 1)
+            images = torch.where(flipped, images.flip(3), images)
         classes = self._data.classes(indices)
         labels = None if classes is None else self._one_hot(torch.from_numpy(classes))
         return Reals(images.to(self._device), labels)
