@@ -133,6 +133,9 @@ class _Trainer:
     def open(self, stack: contextlib.ExitStack, resume: str | None) -> None:
         """Takes the folder, moves the task to its device, and restores where that is asked."""
         run, group, task = self.run, self.group, self.task
+        precision = PrecisionPolicy(run.precision)
+        with precision.first_order(self.device):
+            pass  # refuses what the device cannot, before anything is written
 
         def take_folder() -> None:
             self.folder.check_writable()
@@ -143,7 +146,7 @@ class _Trainer:
         group.on_main(take_folder)
         if self.evaluator is not None and run.evals:
             self.evaluator.check([each.metric for each in run.evals])
-        task.set_precision(PrecisionPolicy(run.precision))
+        task.set_precision(precision)
         task.to(self.device)
         self.feed = DataFeed(
             self.data,

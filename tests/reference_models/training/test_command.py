@@ -14,6 +14,8 @@ import run_eval
 from evalkit import cli
 from reference_models.cli import Catalogue
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -25,9 +27,13 @@ def data(tmp_path_factory):
 
 
 def train(data, output, *more):
+    changes = [word for word in set_words() if word != "--set" and not word.startswith("batch=")]
+    if not any(word.startswith("batch=") for word in more):
+        changes.append("batch=8")
+    words = [each for word in changes for each in ("--set", word)]
     return run_eval.main(
         ["train", "stylegan2", "--data", data, "--kimg", "0.016", "-o", str(output), "--grid", "4",
-         "--device", "cpu", *set_words(), *more]
+         "--device", "cpu", *words, *more]
     )  # fmt: skip
 
 
@@ -70,6 +76,7 @@ def test_what_cannot_be_ends_with_one_message_and_code_2(data, tmp_path, capsys,
     err = capsys.readouterr().err
     assert said in err
     assert "Traceback" not in err
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_without_an_evaluator_evaluations_are_refused(data, tmp_path, capsys):
