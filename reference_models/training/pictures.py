@@ -143,7 +143,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("kimg")
         axes.grid(alpha=0.3)
-        if len(curves) > 1:
+        if list(curves) != [title]:
             axes.legend(fontsize=7)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=100)
