@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint bench clean
+.PHONY: quickstart references test lint bench clean
 
 # Each stamp is newer than what it was made from, so nothing is installed twice.
 $(VENV)/.made:
@@ -23,6 +23,10 @@ $(VENV)/.dev: $(VENV)/.core
 
 quickstart: $(VENV)/.core
 	$(BIN)/python docs/examples/quickstart.py --output quickstart-results
+
+# Trains the networks of leaderboards/references again, and measures them.
+references: $(VENV)/.core
+	$(BIN)/python benchmarks/references.py
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2

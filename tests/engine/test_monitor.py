@@ -1,4 +1,4 @@
-"""Measuring while training: right numbers, records that say when, nothing left behind, the same on all ranks."""
+"""Measuring while training: right numbers, records that say when, nothing left behind, one answer for all."""
 
 from __future__ import annotations
 

@@ -1,0 +1,277 @@
+"""Trains the small reference networks of this repository again, measures them, and files both.
+
+`make references` runs it. Each network is trained by ``evalkit train``, as any user would, on the training
+half of the handwritten digits at their own 8x8, and measured by ``evalkit.evaluate`` against the half that
+training never saw, which is what the quickstart does with its models. It lies among the benchmarks because it
+needs all three packages and leaves results that are committed; ``leaderboards`` may import no model.
+
+    python benchmarks/references.py                        # train, measure, file
+    python benchmarks/references.py --check                # train, measure, compare with what is on file
+    python benchmarks/references.py --check --measure      # the same of the networks on file, in a minute
+
+A run that was stopped goes on where it stopped. On another machine training draws other bits, so ``--check``
+asks whether the 95 % intervals of the old and the new number overlap, and exits with 1 where they do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from common import ROOT, markdown
+from evalkit.files import write_text
+from evalkit.records.schema import Record
+from evalkit.records.store import RecordStore, read_records, slug
+
+TRAIN, TEST = "bundled:digits:train", "bundled:digits:test"
+METRICS = "fd_mini,kd_mini,prdc_mini"
+NUM = 899  # samples: one for every real image
+FILED = ROOT / "leaderboards" / "references" / "digits"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """One network and how it is trained.
+
+    Attributes:
+        name: Of its files.
+        title: In tables.
+        model: Its name in the catalogue.
+        preset: Of networks and recipe.
+        kimg: Thousands of images it is trained on.
+        options: Further words of ``evalkit train``.
+        best: Whether the network that evaluations on the training data like best is published, and not the
+            last one.
+    """
+
+    name: str
+    title: str
+    model: str
+    preset: str = "tiny"
+    kimg: float
+    options: tuple[str, ...] = ()
+    best: bool = False
+
+
+REFERENCES: Mapping[str, Reference] = {
+    reference.name: reference
+    for reference in (
+        Reference(name="progan", title="ProGAN", model="progan", kimg=400),
+        Reference(name="stylegan", title="StyleGAN", model="stylegan", kimg=400),
+        Reference(name="stylegan2", title="StyleGAN2", model="stylegan2", kimg=400),
+        Reference(name="stylegan3-t", title="StyleGAN3-T", model="stylegan3", kimg=400),
+        Reference(name="stylegan3-r", title="StyleGAN3-R", model="stylegan3", preset="tiny-r", kimg=400),
+    )
+}
+
+
+def command(reference: Reference, folder: Path, kimg: float, device: str) -> list[str]:
+    """The words that train it into ``folder``."""
+    return [
+        "train", reference.model, "--preset", reference.preset, "--data", TRAIN, "--fit", "native",
+        "--kimg", f"{kimg:g}", "--seed", "0", "--eval", "fd_mini", "--device", device,
+        *reference.options, "--output", str(folder), "--resume", "auto",
+    ]  # fmt: skip
+
+
+def publish(reference: Reference, run: Path, folder: Path) -> None:
+    """Copies what a finished run left into ``folder``: network, config, curves and samples."""
+    network = run / ("best" if reference.best else "network")
+    folder.mkdir(parents=True, exist_ok=True)
+    for ending in (".safetensors", ".json"):
+        shutil.copyfile(network.with_suffix(ending), folder / f"{reference.name}{ending}")
+    config = json.loads((run / "config.json").read_text())
+    config["run"]["output"] = reference.name  # where it lay on this machine is of no use to others
+    config["seconds"] = round(seconds(run / "log.jsonl"), 1)
+    write_text(folder / f"{reference.name}.run.json", json.dumps(config, indent=1, sort_keys=True) + "\n")
+    shutil.copyfile(run / "curves.png", folder / f"{reference.name}.curves.png")
+    newest = max((run / "samples").glob("fakes-*.png"))
+    shutil.copyfile(newest, folder / f"{reference.name}.samples.png")
+
+
+def seconds(log: Path) -> float:
+    """Seconds of training behind a log, without evaluations and pictures."""
+    total = seen = 0.0
+    for line in log.read_text().splitlines():
+        row = json.loads(line)
+        total += (row["kimg"] - seen) * row["time/s_per_kimg"]
+        seen = row["kimg"]
+    return total
+
+
+def measure(reference: Reference, networks: Path, records: Path, device: str) -> list[Record]:
+    """Measures the network in ``networks`` and files records that name no place on this machine."""
+    import evalkit
+    import reference_models
+    from evalkit.engine.progress import reporter
+
+    name = f"{reference.title} (reference)"
+    model = reference_models.load_checkpoint(networks / f"{reference.name}.safetensors")
+    model.name = f"{reference.name}.safetensors"
+    made = evalkit.evaluate(
+        model=model, data=TEST, metrics=METRICS, num=NUM, name=name, data_name="digits", output=None,
+        device=device, reporter=reporter(),
+    )  # fmt: skip
+    made = [portable(record) for record in made]
+    shutil.rmtree(records / "digits" / slug(name), ignore_errors=True)  # an older network's
+    store = RecordStore(records)
+    for record in made:
+        store.append(record)
+    return made
+
+
+def portable(record: Record) -> Record:
+    """The record without paths of this machine in its provenance."""
+    told = dict(record.provenance)
+    told["argv"] = ["benchmarks/references.py"]
+    if told.get("weights_file"):
+        told["weights_file"] = Path(str(told["weights_file"])).name
+    return dataclasses.replace(record, provenance=told)
+
+
+def differences(filed: Sequence[Record], fresh: Sequence[Record]) -> list[str]:
+    """What keeps fresh records from confirming those on file; a sentence each."""
+    old = {(record.samples.name, record.metric): record for record in filed}
+    new = {(record.samples.name, record.metric): record for record in fresh}
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        what = f"{key[0]}, {key[1]}"
+        if key not in old or key not in new:
+            found.append(f"{what}: is {'not on file' if key not in old else 'on file alone'}")
+            continue
+        a, b = old[key], new[key]
+        setting = [
+            name
+            for name, left, right in (
+                ("protocol", a.protocol.get("digest"), b.protocol.get("digest")),
+                ("weights of the extractor", a.extractor, b.extractor),
+                ("real images", a.data and a.data.fingerprint, b.data and b.data.fingerprint),
+                ("number of samples", a.samples.num, b.samples.num),
+            )
+            if left != right
+        ]
+        if setting:
+            found.append(f"{what}: another {' and another '.join(setting)}")
+        elif not overlap(interval(a), interval(b)):
+            found.append(f"{what}: {a.value:g} {interval(a)} on file, {b.value:g} {interval(b)} now")
+    return found
+
+
+def interval(record: Record) -> tuple[float, float]:
+    """The 95 % interval, or the value alone as one."""
+    assert record.value is not None
+    return record.ci95 or (record.value, record.value)
+
+
+def overlap(left: tuple[float, float], right: tuple[float, float]) -> bool:
+    """Whether two intervals have a number in common."""
+    return left[0] <= right[1] and right[0] <= left[1]
+
+
+def table(folder: Path) -> str:
+    """What lies in ``folder``, a row a network."""
+    found = {}
+    if (folder / "records").is_dir():
+        for record in read_records(folder / "records"):
+            found[record.samples.name, record.metric] = record
+    rows = []
+    for reference in REFERENCES.values():
+        network = folder / f"{reference.name}.safetensors"
+        if not network.exists():
+            continue
+        about = json.loads((folder / f"{reference.name}.run.json").read_text())
+        trained = json.loads(network.with_suffix(".json").read_text())
+        record = found.get((f"{reference.title} (reference)", "fd_mini"))
+        shown = "–"
+        if record is not None:
+            low, high = interval(record)
+            shown = f"{record.value:.4f} ({low:.4f} to {high:.4f})"
+        rows.append(
+            [
+                f"[{reference.title}]({reference.name}.samples.png)", f"`{reference.model}`",
+                f"`{reference.preset}`", f"{trained['kimg']:g}", f"{about['seconds']:,.0f}", shown,
+                f"{network.stat().st_size:,}",
+            ]
+        )  # fmt: skip
+    headings = [
+        "network",
+        "model",
+        "preset",
+        "kimg",
+        "seconds of training",
+        "fd_mini (95 % interval)",
+        "bytes",
+    ]
+    return markdown(headings, rows)
+
+
+def readme(folder: Path) -> str:
+    """The page that stands beside the networks."""
+    return f"""# Reference networks on handwritten digits
+
+Trained on `{TRAIN}` at its own 8x8 with seed 0; a pixel becomes a square of 4x4 in samples. Measured with
+{NUM} samples against `{TEST}`, which training never saw. Written by `benchmarks/references.py`.
+
+{table(folder)}
+
+`NAME.safetensors` and `NAME.json` are the average of the generator, `NAME.run.json` the settings of its
+training, `NAME.curves.png` and `NAME.samples.png` what it looked like, `records/` what was measured.
+
+    evalkit run --model leaderboards/references/digits/stylegan2.safetensors --data {TEST} --metrics mini
+    make references                                    # trains all of them again
+    python benchmarks/references.py --check --measure  # measures these files again, and compares
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Trains, measures, and files or compares."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=FILED, help="folder of networks and records")
+    parser.add_argument("--work", type=Path, default=Path("reference-runs"), help="folder of the runs")
+    parser.add_argument("--only", nargs="*", choices=sorted(REFERENCES), help="these alone")
+    parser.add_argument("--check", action="store_true", help="file nothing in --output; compare with it")
+    parser.add_argument("--measure", action="store_true", help="train nothing; measure what lies in --output")
+    parser.add_argument("--kimg", type=float, help="train so long instead, to try the script out")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    arguments = parser.parse_args(argv)
+    chosen = [REFERENCES[name] for name in arguments.only or REFERENCES]
+    if arguments.measure:  # those that are there
+        chosen = [each for each in chosen if (arguments.output / f"{each.name}.safetensors").exists()]
+    target: Path = arguments.work / "check" if arguments.check else arguments.output
+    networks: Path = arguments.output if arguments.measure else target
+    fresh: list[Record] = []
+    for reference in chosen:
+        if not arguments.measure:
+            run = arguments.work / reference.name
+            words = command(reference, run, arguments.kimg or reference.kimg, arguments.device)
+            code = subprocess.call([sys.executable, str(ROOT / "run_eval.py"), *words])
+            if code:  # it has said why
+                return code
+            publish(reference, run, target)
+        fresh += measure(reference, networks, target / "records", arguments.device)
+        if not arguments.check:
+            write_text(arguments.output / "README.md", readme(arguments.output))
+    if not arguments.check:
+        print(table(arguments.output))
+        return 0
+    names = {f"{reference.title} (reference)" for reference in chosen}
+    on_file = arguments.output / "records"
+    filed = read_records(on_file) if on_file.is_dir() else []
+    filed = [record for record in filed if record.samples.name in names]
+    found = differences(filed, fresh)
+    for line in found:
+        print(line)
+    print(f"{len(fresh)} numbers of {len(chosen)} networks: {len(found)} differ from those on file")
+    return 1 if found or not fresh else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The script that trains the references: what it files, and what it takes for a difference."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+import reference_models
+from evalkit.records.schema import DataUse, Record
+from evalkit.records.store import RecordStore, read_records
+from reference_models import catalog
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORD = Record(
+    metric="fd_mini", value=0.1, ci95=(0.09, 0.11), higher_is_better=False,
+    protocol={"name": "fd_mini", "version": 1, "digest": "c" * 64},
+    extractor={"name": "mini", "layer": "features", "weights_sha256": "d" * 64},
+    samples=DataUse(name="StyleGAN2 (reference)", spec="x", fingerprint="a" * 64, num=899),
+    data=DataUse(name="digits", spec="bundled:digits:test", fingerprint="b" * 64, num=898),
+    provenance={"weights_file": "/home/me/mini.safetensors", "argv": ["/home/me/x.py"]},
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    folder = ROOT / "benchmarks"
+    sys.path.insert(0, str(folder))  # as python does for a script
+    try:
+        spec = importlib.util.spec_from_file_location("references_script", folder / "references.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules["references_script"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(folder))
+    return module
+
+
+def change(**fields: object) -> Record:
+    return dataclasses.replace(RECORD, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fresh", "said"),
+    [
+        ([RECORD], []),
+        ([change(value=0.12, ci95=(0.11, 0.13))], []),
+        (
+            [change(value=0.13, ci95=(0.12, 0.14))],
+            ["StyleGAN2 (reference), fd_mini: 0.1 (0.09, 0.11) on file, 0.13 (0.12, 0.14) now"],
+        ),
+        ([change(value=0.1, ci95=None)], []),
+        (
+            [change(value=0.2, ci95=None)],
+            ["StyleGAN2 (reference), fd_mini: 0.1 (0.09, 0.11) on file, 0.2 (0.2, 0.2) now"],
+        ),
+        ([], ["StyleGAN2 (reference), fd_mini: is on file alone"]),
+        ([RECORD, change(metric="kd_mini")], ["StyleGAN2 (reference), kd_mini: is not on file"]),
+        (
+            [change(protocol={"name": "fd_mini", "version": 2, "digest": "e" * 64}, data=None)],
+            ["StyleGAN2 (reference), fd_mini: another protocol and another real images"],
+        ),
+    ],
+)
+def test_differences_are_told(script: ModuleType, fresh: list[Record], said: list[str]):
+    assert script.differences([RECORD], fresh) == said
+
+
+def test_records_name_no_place_on_this_machine(script: ModuleType):
+    told = script.portable(RECORD)
+    assert "/home" not in told.to_json()
+    assert told.record_id == RECORD.record_id
+
+
+def test_names_and_titles_are_those_of_the_quickstart(script: ModuleType):
+    spec = importlib.util.spec_from_file_location("quickstart", ROOT / "docs" / "examples" / "quickstart.py")
+    assert spec is not None
+    assert spec.loader is not None
+    quickstart = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(quickstart)
+    assert {each.name: each.title for each in script.REFERENCES.values()} == quickstart.TITLES
+    assert script.FILED == quickstart.REFERENCES
+    assert (script.TRAIN, script.TEST, script.METRICS) == (
+        quickstart.TRAIN, quickstart.TEST, quickstart.METRICS
+    )  # fmt: skip
+    for reference in script.REFERENCES.values():
+        assert reference.preset in catalog.presets(reference.model)
+
+
+def test_seconds_are_those_of_training(script: ModuleType, tmp_path: Path):
+    rows = [{"kimg": 2.0, "time/s_per_kimg": 3.0}, {"kimg": 3.0, "time/s_per_kimg": 5.0}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert script.seconds(tmp_path / "log.jsonl") == 11.0
+
+
+@pytest.fixture
+def filed(script: ModuleType, tmp_path: Path) -> Path:
+    """A folder with one network, as a run leaves it, published and measured."""
+    run, folder = tmp_path / "run", tmp_path / "filed"
+    model = reference_models.build("stylegan2", preset="tiny", img_resolution=8)
+    model.enlarge, model.training = 4, {"kimg": 2.0, "checkpoint_sha256": "00"}
+    reference_models.save_checkpoint(model, run / "network.safetensors")
+    (run / "config.json").write_text(json.dumps({"run": {"output": str(run)}}))
+    (run / "log.jsonl").write_text(json.dumps({"kimg": 2.0, "time/s_per_kimg": 3.0}) + "\n")
+    (run / "samples").mkdir()
+    for name in ("curves.png", "samples/fakes-000001.png", "samples/fakes-000002.png"):
+        (run / name).write_text(name)
+    reference = script.REFERENCES["stylegan2"]
+    script.publish(reference, run, folder)
+    script.measure(reference, folder, folder / "records", "cpu")
+    return folder
+
+
+def test_a_network_is_filed_and_confirmed_and_an_edit_is_noticed(
+    script: ModuleType, filed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert (filed / "stylegan2.samples.png").read_text() == "samples/fakes-000002.png"
+    assert "run" in json.loads((filed / "stylegan2.run.json").read_text())
+    for path in filed.rglob("*"):
+        assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes(), path.name
+    page = script.readme(filed)
+    assert "| [StyleGAN2](stylegan2.samples.png) | `stylegan2` | `tiny` | 2 | 6 |" in page
+    assert script.main(["--check", "--measure", "--output", str(filed)]) == 0
+    assert "6 numbers of 1 networks: 0 differ" in capsys.readouterr().out
+    before = sorted(filed.rglob("*"))
+    record = next(r for r in read_records(filed / "records") if r.metric == "fd_mini")
+    store = RecordStore(filed / "records")
+    store.path_of(record).unlink()
+    assert record.value is not None
+    store.append(dataclasses.replace(record, value=0.5 * record.value, ci95=(0.0, 0.6 * record.value)))
+    assert script.main(["--check", "--measure", "--output", str(filed)]) == 1
+    assert "StyleGAN2 (reference), fd_mini: " in capsys.readouterr().out
+    assert len(sorted(filed.rglob("*"))) == len(before)
+
+
+def test_trained_facts_are_in_the_records(script: ModuleType, filed: Path):
+    for record in read_records(filed / "records"):
+        assert record.samples.training is not None
+        assert record.samples.training.kimg == 2.0
+        assert np.isfinite(record.value)
