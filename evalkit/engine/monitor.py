@@ -165,6 +165,7 @@ def _from_main(scores: list[Score] | None, model: Any) -> list[Score] | None:  #
         text = bytes(int(length))
     sent = torch.tensor(list(text), dtype=torch.uint8, device=device)
     torch.distributed.broadcast(sent, src=0)
+    torch.distributed.barrier()  # process 0 sends without waiting, and deletes what others may still read
     found = json.loads(bytes(sent.cpu().tolist()))
     if found is None:
         if world().is_main:
