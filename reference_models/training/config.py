@@ -176,8 +176,7 @@ class RunConfig:
         plain = RunConfig(model=self.model, data=self.data, output=self.output, kimg=self.kimg)
         words = ["evalkit", "train", self.model]
         for name in ("data", "preset", "kimg", "output"):
-            value = getattr(self, name)
-            words += [f"--{name}", f"{value:.17g}" if isinstance(value, float) else str(value)]
+            words += [f"--{name}", str(getattr(self, name))]
         for each in dataclasses.fields(self):
             name, value = each.name, getattr(self, each.name)
             if value == getattr(plain, name) or name in ("preset", "overrides", "evals"):
