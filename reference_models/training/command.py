@@ -106,7 +106,8 @@ def train(
         eval_data=eval_data, eval_num=eval_num, grid=grid, device=device, precision=precision.value,
         compile=compiled, deterministic=deterministic, tensorboard=tensorboard,
     )  # fmt: skip
-    if not dry_run and resume is None and world()[0] == 0:
+    is_main = world()[0] == 0
+    if not dry_run and resume is None and is_main:
         from reference_models.training.folder import RunFolder
 
         RunFolder(output).check_fresh()  # before data are read
@@ -114,7 +115,9 @@ def train(
     if dry_run:
         from reference_models.training.estimate import describe, estimate
 
-        print(describe(estimate(task, images, run), task, images, run))
+        found = estimate(task, images, run)
+        if is_main:
+            print(describe(found, task, images, run))
         return
     from reference_models.training.logs import Screen
     from reference_models.training.loop import train as train_task
@@ -125,7 +128,7 @@ def train(
     )
     if result.stopped == "SIGINT":
         raise typer.Exit(130)
-    if result.stopped is None:
+    if result.stopped is None and is_main:
         best = result.best
         said = "" if best is None else f"; best {best['metric']} {best['value']:.4g} at {best['kimg']:g} kimg"
         print(f"trained for {result.images / 1000:g} kimg: {result.network}{said}", file=sys.stderr)

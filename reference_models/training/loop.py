@@ -92,7 +92,6 @@ def train(
         stack.enter_context(machine.numerics(device, deterministic=run.deterministic))
         shown = screen if screen is not None and group.is_main else Silent()
         stack.callback(shown.close)
-        stack.callback(shown.close)
         trainer = _Trainer(task, data, run, evaluator, shown, group, device)
         trainer.open(stack, resume)
         with Stop() as stop:
