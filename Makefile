@@ -26,7 +26,7 @@ quickstart: $(VENV)/.core
 
 # Trains the networks of leaderboards/references again, and measures them.
 references: $(VENV)/.core
-	$(BIN)/python benchmarks/references.py
+	$(BIN)/python benchmarks/references.py --jobs 2
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2
