@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from evalkit.errors import UsageError
 from reference_models.layers.checks import check_choice, check_positive, check_side, check_whole
+from reference_models.training.fitting import FITS
 from reference_models.training.precision import PRECISIONS
 
-FITS = ("exact", "resize", "crop", "pad", "native")
 # Changing these between two parts of a run changes no number that training computes.
 SAFE = frozenset(
     {
