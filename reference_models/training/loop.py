@@ -214,8 +214,9 @@ class _Trainer:
             stopped = self.group.agree(stop.asked)
         if stopped and self.images < total:
             self._save()
+            again = f" in {self.group.size} processes" if self.group.size > 1 else ""
             self.screen.say(
-                f"stopped after {self.images / 1000:g} kimg, with everything saved; resume with: "
+                f"stopped after {self.images / 1000:g} kimg, with everything saved; resume{again} with: "
                 f"{run.command()}"
             )
         assert self.saved is not None
