@@ -116,7 +116,7 @@ class _Trainer:
                 f"--eval {run.evals[0]} needs an evaluator, and none was handed in; train by the command "
                 "evalkit train, or give train() one"
             )
-        _check_data(task, data, run)
+        check_data(task, data, run)
         self.task, self.data, self.run, self.evaluator = task, data, run, evaluator
         self.screen, self.group, self.device = screen, group, device
         self.folder = RunFolder(Path(run.output))
@@ -139,7 +139,7 @@ class _Trainer:
         def take_folder() -> None:
             self.folder.check_writable()
             stack.enter_context(self.folder.locked())
-            if resume is None:
+            if not resuming.goes_on_here(resume, self.folder):
                 self.folder.check_fresh()
 
         group.on_main(take_folder)
@@ -181,7 +181,9 @@ class _Trainer:
             self.screen.say(line)
         state.restore(self.task, tensors, facts, str(path))
         self.images, self.index, self.feed.position = facts["images"], facts["iteration"], facts["position"]
-        self.best, self.health.counts = facts["best"], dict(facts["health"])
+        # The best network of another folder is not here.
+        self.best = facts["best"] if resuming.goes_on_here(resume, self.folder) else None
+        self.health.counts = dict(facts["health"])
         self.averages.restore(facts["averages"])
         self.saved = path
         self.screen.say(f"resumed from {path} after {self.images / 1000:g} kimg")
@@ -317,7 +319,8 @@ class _Trainer:
             return False
         # A protocol of several numbers is judged by its first; it was asked for first.
         chosen = next((each for each in scores if each.metric == first), scores[0])
-        if self.best is not None and not _better(chosen, self.best["value"]):
+        same = self.best is not None and self.best["metric"] == chosen.metric  # --eval may have changed
+        if same and not _better(chosen, self.best["value"]):  # type: ignore[index]
             return False
         self.best = {"metric": chosen.metric, "value": chosen.value, "images": self.images}
         self.best["kimg"] = self.images / 1000
@@ -364,7 +367,12 @@ def _better(score: Score, than: float) -> bool:
     return score.value > than if score.higher_is_better else score.value < than
 
 
-def _check_data(task: Task, data: TrainingData, run: RunConfig) -> None:
+def check_data(task: Task, data: TrainingData, run: RunConfig) -> None:
+    """Refuses data that a task cannot learn.
+
+    Raises:
+        UsageError: They have another side, or are fewer than a batch.
+    """
     if data.resolution != task.img_resolution:
         raise UsageError(
             f"{run.data} has images of {data.resolution}x{data.resolution}, and {task.model} was built for "
