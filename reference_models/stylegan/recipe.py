@@ -74,12 +74,13 @@ RECIPES: Mapping[str, Recipe] = {
         schedule=GrowingSchedule(
             lod_training_kimg=10.0,
             lod_transition_kimg=10.0,
-            minibatch_base=32,
+            minibatch_base=16,
             G_lrate_base=0.002,
             D_lrate_base=0.002,
         ),
-        ema_kimg=5.0,
+        ema_kimg=10.0,
         minibatch_repeats=1,
+        r1_gamma=5.0,
         style_mixing_prob=0.0,
     ),
 }

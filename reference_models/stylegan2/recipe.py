@@ -110,13 +110,13 @@ RECIPES: Mapping[str, Recipe] = {
         ema_kimg=500.0,
     ),
     "tiny": Recipe(
-        batch=32,
+        batch=16,
         G_lrate=0.0025,
         D_lrate=0.0025,
-        r1_gamma=10.0,
+        r1_gamma=5.0,
         style_mixing_prob=0.0,
         pl_weight=0.0,
-        ema_kimg=5.0,
+        ema_kimg=10.0,
     ),
 }
 

@@ -62,9 +62,9 @@ RECIPES: Mapping[str, Recipe] = {
         for side, gamma in _GAMMA.items()
     },
     **{f"stylegan3-{kind}-256-cbase16384": _published(1.0, radial=kind == "r", **_HALF) for kind in "tr"},
-    "tiny": Recipe(batch=32, r1_gamma=10.0, ema_kimg=5.0, augment="none"),
+    "tiny": Recipe(batch=16, r1_gamma=2.0, ema_kimg=10.0, augment="none"),
     "tiny-r": Recipe(
-        batch=32, r1_gamma=10.0, ema_kimg=5.0, augment="none", blur_init_sigma=1.0, blur_fade_kimg=5.0
+        batch=16, r1_gamma=5.0, ema_kimg=10.0, augment="none", blur_init_sigma=1.0, blur_fade_kimg=5.0
     ),
 }
 
