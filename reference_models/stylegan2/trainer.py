@@ -133,8 +133,10 @@ class PhasedTask:
     def compile(self) -> None:
         """Compiles the passes of first order; those of second order cannot be."""
         self._compiled_D = torch.compile(self.D)
-        self._compiled_G = copy.copy(self.G)  # shares its parameters
-        self._compiled_G.synthesis = torch.compile(self.G.synthesis)
+        compiled: Any = copy.copy(self.G)  # shares parameters and buffers, but not the table of parts
+        compiled._modules = dict(self.G._modules)
+        compiled.synthesis = torch.compile(self.G.synthesis)
+        self._compiled_G = compiled
 
     # ----------------------------------------------------------------------------------- one iteration
 

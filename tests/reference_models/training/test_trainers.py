@@ -139,6 +139,14 @@ def test_micro_batches_change_no_gradient():
         torch.testing.assert_close(parts[name], gradient, rtol=1e-4, atol=1e-6)
 
 
+def test_compiling_leaves_the_networks_as_they_are():
+    task = task_of("stylegan2")
+    names, synthesis = list(task.G.state_dict()), task.G.synthesis
+    task.compile()
+    assert task.G.synthesis is synthesis  # path lengths need second derivatives, which compiled parts lack
+    assert list(task.G.state_dict()) == names
+
+
 def test_the_average_starts_as_the_generator():
     task = task_of("stylegan2")
     train(task, RandomImages(8), range(1))  # the ramp-up leaves a half-life of nothing
