@@ -98,7 +98,8 @@ def load(path: Path) -> State:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise CheckpointError(f"nothing is at {path}; give a state-….safetensors file, or --resume auto")
+        there = f"{path} is no file" if path.exists() else f"nothing is at {path}"
+        raise CheckpointError(f"{there}; give a state-….safetensors file, or --resume auto")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}

@@ -112,7 +112,11 @@ def train(
 
         RunFolder(output).check_fresh()  # before data are read
     task, images = prepare(run)
+    make = getattr(context.obj, "evaluator", None) if run.evals else None
+    evaluator = None if make is None else make()
     if dry_run:
+        if evaluator is not None:
+            evaluator.check([each.metric for each in run.evals])
         from reference_models.training.estimate import describe, estimate
 
         found = estimate(task, images, run)
@@ -122,10 +126,7 @@ def train(
     from reference_models.training.logs import Screen
     from reference_models.training.loop import train as train_task
 
-    make = getattr(context.obj, "evaluator", None) if run.evals else None
-    result = train_task(
-        task, images, run, resume=resume, evaluator=None if make is None else make(), screen=Screen()
-    )
+    result = train_task(task, images, run, resume=resume, evaluator=evaluator, screen=Screen())
     if result.stopped == "SIGINT":
         raise typer.Exit(130)
     if result.stopped is None and is_main:

@@ -16,7 +16,7 @@ from reference_models.training import machine
 from reference_models.training.config import RunConfig
 from reference_models.training.data import DataFeed, TrainingData
 from reference_models.training.distributed import ProcessGroup, connect
-from reference_models.training.loop import iteration_seed
+from reference_models.training.loop import check_data, iteration_seed
 from reference_models.training.precision import PrecisionPolicy
 from reference_models.training.task import Iteration, Task
 
@@ -53,8 +53,10 @@ def estimate(task: Task, data: TrainingData, run: RunConfig) -> Estimate:
     """Measures `STEPS` steps of a task, which is of no use for training afterwards.
 
     Raises:
+        UsageError: The data are none that the task can learn.
         TrainingError: Memory does not suffice; the message says which batch would fit.
     """
+    check_data(task, data, run)
     device = machine.pick_device(run.device)
     with connect(device) as group, machine.numerics(device, deterministic=run.deterministic):
         task.set_precision(PrecisionPolicy(run.precision))

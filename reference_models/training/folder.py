@@ -67,14 +67,15 @@ class RunFolder:
         return self.root / "samples" / "reals.png"
 
     def holds_a_run(self) -> bool:
-        """Whether a training has begun here."""
-        return self.config.exists() or bool(checkpoint.checkpoints(self.checkpoints))
+        """Whether a training has left weights here; the settings of one that failed at once are no loss."""
+        left = self.network.exists() or self.best.exists()
+        return left or bool(checkpoint.checkpoints(self.checkpoints))
 
     def check_fresh(self) -> None:
-        """Refuses a folder in which a training has begun.
+        """Refuses a folder that holds a training.
 
         Raises:
-            UsageError: One has.
+            UsageError: It does.
         """
         if self.holds_a_run():
             raise UsageError(

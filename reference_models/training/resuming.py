@@ -49,6 +49,13 @@ def find(
     return newest[0] if newest else checkpoint.latest(folder.checkpoints)[0]
 
 
+def goes_on_here(resume: str | None, folder: RunFolder) -> bool:
+    """Whether what is asked for goes on with the run in a folder, rather than beginning one there."""
+    if resume is None or resume == "auto":
+        return resume == "auto"
+    return Path(resume).resolve().parent == folder.checkpoints.resolve()
+
+
 def compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Holds what a run is against what it was.
 

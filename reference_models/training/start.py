@@ -6,6 +6,7 @@ import dataclasses
 from typing import NamedTuple
 
 from evalkit.errors import UsageError, lookup
+from evalkit.sources.resolve import resolve
 from reference_models.catalog import MODELS, part, presets
 from reference_models.presets import lookup_preset
 from reference_models.training.config import RunConfig
@@ -31,7 +32,7 @@ def prepare(run: RunConfig) -> Prepared:
 
     Raises:
         UsageError: A name or a value is none that can be; the nearest names are offered.
-        SourceError: The data cannot be read, or do not fit.
+        SourceError: The data, or those of evaluations, cannot be read, or do not fit.
     """
     lookup(run.model, MODELS, "model")
     recipes = part(run.model, "recipe")
@@ -42,6 +43,8 @@ def prepare(run: RunConfig) -> Prepared:
     overrides = dict(run.overrides)
     if run.mirror and any(field.name == "mirror" for field in dataclasses.fields(recipe)):
         overrides["mirror"] = True
+    if run.evals and run.eval_data is not None:
+        resolve(run.eval_data)  # refused now, and not after hours of training
     data = open_data(run.data, fit=run.fit, resolution=side, labels=run.cond)
     try:
         task: Task = recipes.make_task(

@@ -56,6 +56,15 @@ def test_a_dry_run_prints_what_it_would_cost_and_writes_nothing(data, tmp_path, 
 
 @pytest.mark.parametrize(
     ("words", "said"),
+    [(["--set", "batch=48"], "fewer than a batch"), (["--eval", "fd_mni"], "nearest: fd_mini")],
+)
+def test_a_dry_run_refuses_what_training_would_refuse(data, tmp_path, capsys, words, said):
+    assert train(data, tmp_path / "run", "--dry-run", *words) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
     [
         (["--set", "batch"], "NAME=VALUE"),
         (["--set", "btach=3"], "nearest: batch"),

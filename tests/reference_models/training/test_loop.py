@@ -14,7 +14,7 @@ import pytest
 import torch
 from small_tasks import STYLEGAN2
 
-from evalkit.errors import CheckpointError, EvalkitError, StoreError, TrainingError, UsageError
+from evalkit.errors import CheckpointError, EvalkitError, SourceError, StoreError, TrainingError, UsageError
 from reference_models.loading import load_checkpoint
 from reference_models.training import checkpoint
 from reference_models.training.config import EvalSpec, RunConfig
@@ -145,7 +145,26 @@ def test_the_best_is_the_highest_where_higher_is_better(run):
     assert result.best["value"] == 3.0
 
 
+def test_another_first_evaluation_chooses_anew(run):
+    by = {name: (EvalSpec.parse(f"{name}@0.032kimg"),) for name in ("fd_mini", "kd_mini")}
+    go(dataclasses.replace(run, evals=by["fd_mini"]), evaluator=Judge([2.0, 1.0]))
+    other = dataclasses.replace(run, kimg=0.096, evals=by["kd_mini"])
+    result = go(other, resume="auto", evaluator=Judge([7.0]))
+    assert result.best == {"metric": "kd_mini", "value": 7.0, "images": 96, "kimg": 0.096}
+
+
+def test_the_best_network_of_another_folder_is_not_counted_on(run, tmp_path):
+    evaluated = dataclasses.replace(run, evals=(EvalSpec.parse("fd_mini@0.032kimg"),))
+    first = go(evaluated, evaluator=Judge([2.0, 1.0]))
+    here = dataclasses.replace(evaluated, output=str(tmp_path / "here"), kimg=0.096)
+    result = go(here, resume=str(first.checkpoint), evaluator=Judge([4.0]))
+    assert result.best["value"] == 4.0
+    assert load_checkpoint(tmp_path / "here" / "best.safetensors").training["kimg"] == 0.096
+
+
 def test_evaluations_that_cannot_be_are_refused_before_training(run):
+    with pytest.raises(SourceError, match="absent"):
+        prepare(dataclasses.replace(run, evals=(EvalSpec.parse("fd_mini"),), eval_data="absent.npz"))
     with pytest.raises(UsageError, match="needs an evaluator"):
         go(dataclasses.replace(run, evals=(EvalSpec.parse("fd_mini"),)))
     with pytest.raises(UsageError, match="unknown protocol"):
@@ -215,8 +234,11 @@ def test_an_older_checkpoint_leads_to_another_folder_only(run, tmp_path):
     older = checkpoint.checkpoints(result.checkpoint.parent)[1]
     with pytest.raises(CheckpointError, match="two histories; give another --output"):
         go(run, resume=str(older))
-    other = go(dataclasses.replace(run, output=str(tmp_path / "other")), resume=str(older))
+    elsewhere = dataclasses.replace(run, output=str(tmp_path / "other"))
+    other = go(elsewhere, resume=str(older))
     assert other.network.read_bytes() == result.network.read_bytes()
+    with pytest.raises(UsageError, match="holds a training run already"):
+        go(elsewhere, resume=str(older))
 
 
 def test_two_trainers_in_one_folder(run):

@@ -51,6 +51,8 @@ def test_a_folder_with_a_run_is_not_begun_anew(tmp_path):
     run = RunFolder(tmp_path)
     run.check_fresh()
     run.write_config({})
+    run.check_fresh()  # nothing was trained yet
+    run.network.write_bytes(b"")
     with pytest.raises(UsageError, match="holds a training run already; go on with it by --resume auto"):
         run.check_fresh()
 
