@@ -50,6 +50,11 @@ def changed(config: C, overrides: Mapping[str, object], what: str) -> C:
             raise UsageError(
                 f"{what} has no field {name!r} (nearest: {nearest(name, known)}); it has {', '.join(known)}"
             )
+        if not dot and dataclasses.is_dataclass(known[outer]) and not dataclasses.is_dataclass(value):
+            raise UsageError(
+                f"{what}: {outer} has fields of its own; give {outer}.NAME=VALUE, where NAME is one of "
+                f"{', '.join(field.name for field in dataclasses.fields(known[outer]))}"
+            )
         if dot:
             nested.setdefault(outer, {})[inner] = value
         else:
@@ -107,8 +112,15 @@ def build_pair(
 
 
 def split_overrides(overrides: Mapping[str, object] | None) -> tuple[dict[str, object], dict[str, object]]:
-    """Overrides of the networks (``generator.FIELD``, ``discriminator.FIELD``), and those of the recipe."""
+    """Overrides of the networks (``generator.FIELD``, ``discriminator.FIELD``), and those of the recipe.
+
+    Raises:
+        UsageError: A network is named without a field.
+    """
     given = dict(overrides or {})
+    if bare := {"generator", "discriminator"} & given.keys():
+        name = min(bare)
+        raise UsageError(f"{name} is a network; change a field of it: {name}.NAME=VALUE")
     networks = {
         name: value for name, value in given.items() if name.startswith(("generator.", "discriminator."))
     }

@@ -93,5 +93,6 @@ def check_betas(what: str, betas: tuple[float, ...]) -> None:
     Raises:
         UsageError: They are none.
     """
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+    two = isinstance(betas, (tuple, list)) and len(betas) == 2
+    if not two or not all(isinstance(beta, int | float) and 0 <= beta < 1 for beta in betas):
         raise UsageError(f"{what}: betas is {betas!r}; give two numbers from 0 to below 1")

@@ -141,9 +141,7 @@ def explain_memory(device: torch.device, config: Mapping[str, Any], batch: int, 
         if at_once <= 1:
             advice = "not even one image fits: take a smaller preset or resolution, or a larger device"
         elif "batch_gpu" in recipe:
-            advice = (
-                f"{fits} should fit: give --set batch_gpu={fits}, which changes no result but for rounding"
-            )
+            advice = f"{fits} should fit: give --set batch_gpu={fits}, which keeps the batch"
         elif "schedule" in recipe:
             advice = f"{fits} should fit: give --set schedule.minibatch_base={fits}"
         else:

@@ -204,6 +204,18 @@ def test_float16_needs_a_gpu():
         ("stylegan2", {"batch": 0}, "batch is 0; give a whole number from 1"),
         ("stylegan2", {"style_mixing_prob": 1.5}, "style_mixing_prob is 1.5; give 0 to 1"),
         ("stylegan2", {"betas": (0.0, 1.0)}, "betas is .*; give two numbers from 0 to below 1"),
+        ("stylegan2", {"betas": 1}, "betas is 1; give two numbers"),
+        ("stylegan2", {"betas": ("a", "b")}, "betas is .*; give two numbers"),
+        (
+            "stylegan2",
+            {"generator": 1},
+            r"generator is a network; change a field of it: generator.NAME=VALUE",
+        ),
+        (
+            "progan",
+            {"schedule": 5},
+            r"schedule has fields of its own; give schedule.NAME=VALUE.*minibatch_base",
+        ),
         ("stylegan2", {"augment": "bcg"}, r"augment is 'bcg' \(nearest: bg, bgc"),
         ("stylegan3", {"blur_init_sigma": -1.0}, "blur_init_sigma is -1.0; give 0 or more"),
         (
