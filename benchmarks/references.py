@@ -66,11 +66,11 @@ class Reference:
 REFERENCES: Mapping[str, Reference] = {
     reference.name: reference
     for reference in (
-        Reference(name="progan", title="ProGAN", model="progan", kimg=120),
-        Reference(name="stylegan", title="StyleGAN", model="stylegan", kimg=140),
-        Reference(name="stylegan2", title="StyleGAN2", model="stylegan2", kimg=140),
-        Reference(name="stylegan3-t", title="StyleGAN3-T", model="stylegan3", kimg=70),
-        Reference(name="stylegan3-r", title="StyleGAN3-R", model="stylegan3", preset="tiny-r", kimg=60),
+        Reference(name="progan", title="ProGAN", model="progan", kimg=80),
+        Reference(name="stylegan", title="StyleGAN", model="stylegan", kimg=70),
+        Reference(name="stylegan2", title="StyleGAN2", model="stylegan2", kimg=70),
+        Reference(name="stylegan3-t", title="StyleGAN3-T", model="stylegan3", kimg=45),
+        Reference(name="stylegan3-r", title="StyleGAN3-R", model="stylegan3", preset="tiny-r", kimg=45),
     )
 }
 
