@@ -49,9 +49,6 @@ class Reference:
         model: Its name in the catalogue.
         preset: Of networks and recipe.
         kimg: Thousands of images it is trained on.
-        options: Further words of ``evalkit train``.
-        best: Whether the network that evaluations on the training data like best is published, and not the
-            last one.
     """
 
     name: str
@@ -59,18 +56,16 @@ class Reference:
     model: str
     preset: str = "tiny"
     kimg: float
-    options: tuple[str, ...] = ()
-    best: bool = False
 
 
 REFERENCES: Mapping[str, Reference] = {
     reference.name: reference
     for reference in (
-        Reference(name="progan", title="ProGAN", model="progan", kimg=80),
-        Reference(name="stylegan", title="StyleGAN", model="stylegan", kimg=70),
-        Reference(name="stylegan2", title="StyleGAN2", model="stylegan2", kimg=70),
-        Reference(name="stylegan3-t", title="StyleGAN3-T", model="stylegan3", kimg=45),
-        Reference(name="stylegan3-r", title="StyleGAN3-R", model="stylegan3", preset="tiny-r", kimg=45),
+        Reference(name="progan", title="ProGAN", model="progan", kimg=60),
+        Reference(name="stylegan", title="StyleGAN", model="stylegan", kimg=60),
+        Reference(name="stylegan2", title="StyleGAN2", model="stylegan2", kimg=50),
+        Reference(name="stylegan3-t", title="StyleGAN3-T", model="stylegan3", kimg=65),
+        Reference(name="stylegan3-r", title="StyleGAN3-R", model="stylegan3", preset="tiny-r", kimg=65),
     )
 }
 
@@ -80,13 +75,13 @@ def command(reference: Reference, folder: Path, kimg: float, device: str) -> lis
     return [
         "train", reference.model, "--preset", reference.preset, "--data", TRAIN, "--fit", "native",
         "--kimg", f"{kimg:g}", "--seed", "0", "--eval", "fd_mini", "--device", device,
-        *reference.options, "--output", str(folder), "--resume", "auto",
+        "--output", str(folder), "--resume", "auto",
     ]  # fmt: skip
 
 
 def publish(reference: Reference, run: Path, folder: Path) -> None:
     """Copies what a finished run left into ``folder``: network, config, curves and samples."""
-    network = run / ("best" if reference.best else "network")
+    network = run / "network"
     folder.mkdir(parents=True, exist_ok=True)
     for ending in (".safetensors", ".json"):
         shutil.copyfile(network.with_suffix(ending), folder / f"{reference.name}{ending}")
@@ -252,22 +247,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = [each for each in chosen if (arguments.output / f"{each.name}.safetensors").exists()]
     target: Path = arguments.work / "check" if arguments.check else arguments.output
     networks: Path = arguments.output if arguments.measure else target
+    # A check trains anew: finished runs of the networks on file would be compared with themselves.
+    runs: Path = arguments.work / "check-runs" if arguments.check else arguments.work
     fresh: list[Record] = []
     if not arguments.measure:
 
         def train(reference: Reference) -> int:
             kimg = arguments.kimg or reference.kimg
-            words = command(reference, arguments.work / reference.name, kimg, arguments.device)
+            words = command(reference, runs / reference.name, kimg, arguments.device)
             program = [sys.executable, str(ROOT / "run_eval.py"), *words]
             return subprocess.call(program, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
         with ThreadPoolExecutor(max(arguments.jobs, 1)) as pool:
             codes = list(pool.map(train, chosen))
         if any(codes):  # they have said why
-            return max(codes)
+            return 1
+        for reference in chosen:
+            kimg = json.loads((runs / reference.name / "network.json").read_text())["kimg"]
+            if kimg < (arguments.kimg or reference.kimg):
+                print(f"{reference.name} was stopped after {kimg:g} kimg; start the same command again")
+                return 1
     for reference in chosen:
         if not arguments.measure:
-            publish(reference, arguments.work / reference.name, target)
+            publish(reference, runs / reference.name, target)
         fresh += measure(reference, networks, target / "records", arguments.device)
         if not arguments.check:
             write_text(arguments.output / "README.md", readme(arguments.output))

@@ -23,7 +23,8 @@ class GrowingRecipe:
     """The numbers of a training that grows.
 
     Attributes:
-        schedule: Level of detail, minibatch and learning rates by images seen.
+        schedule: Level of detail, minibatch and learning rates by images seen; its ticks are those of the
+            official programs, where the loop here has periods of its own.
         minibatch_repeats: Rounds of D and G between two looks at the schedule.
         D_repeats: Steps of D in a round.
         betas: Of Adam.

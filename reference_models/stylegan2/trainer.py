@@ -4,8 +4,9 @@ Papers: Karras et al. 2020a (arXiv:1912.04958), section 3.1 (lazy regularisation
 (arXiv:2006.06676), section 3 (ADA); Karras et al. 2018 (the average of the generator). Official:
 NVlabs/stylegan3@c233a91, training/training_loop.py and training/loss.py. Deviations: micro-batches enter by
 their share of the batch, so that ``batch_gpu`` scales no gradient (the official code adds their means);
-running means (w, magnitudes, path lengths) are averaged over processes, of which each has its own there;
-regularisation always runs in float32.
+styles are mixed by one draw an iteration and process, not one a micro-batch; a regularisation without an
+interval is a phase of its own; running means (w, magnitudes, path lengths) are averaged over processes, of
+which each has its own there; regularisation always runs in float32.
 """
 
 from __future__ import annotations

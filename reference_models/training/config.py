@@ -21,7 +21,7 @@ SAFE = frozenset(
         "device", "compile", "deterministic", "tensorboard",
     }
 )  # fmt: skip
-_SAFE_RECIPE = ("batch_gpu",)
+_SAFE_RECIPE = ("batch_gpu", "tick_kimg_")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +127,11 @@ class RunConfig:
             check_positive(what, "snapshot_kimg", self.snapshot_kimg)
         if self.eval_num is not None:
             check_whole(what, "eval_num", self.eval_num, 1, 10**9)
+        if not self.evals and (self.eval_data is not None or self.eval_num is not None):
+            raise UsageError(
+                "--eval-data and --eval-num say how --eval measures, and there is no --eval; add one, such "
+                "as --eval fd_mini@20kimg, or leave them out"
+            )
 
     @property
     def total_images(self) -> int:
@@ -239,7 +244,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Difference
                 if name.startswith("run.overrides"):
                     continue
                 safe = (group == "run" and key.partition(".")[0] in SAFE) or (
-                    name.startswith("task.recipe.") and name.rpartition(".")[2] in _SAFE_RECIPE
+                    name.startswith("task.recipe.") and name.rpartition(".")[2].startswith(_SAFE_RECIPE)
                 )
                 line = f"{_short(name)}: {old.get(name)!r} -> {new.get(name)!r}"
                 (found.safe if safe else found.unsafe).append(line)

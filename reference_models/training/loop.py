@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from evalkit.errors import TrainingError, UsageError
+from evalkit.errors import EvalkitError, TrainingError, UsageError
 from reference_models.training import checkpoint, machine, outputs, resuming, state
 from reference_models.training.config import RunConfig
 from reference_models.training.data import DataFeed, TrainingData
@@ -253,7 +253,11 @@ class _Trainer:
         if not (snapshot or metrics or self._passes(before, run.tick_images)):
             return
         row = self._tick()
-        improved = bool(metrics) and self._evaluate(metrics, row)
+        try:
+            improved = bool(metrics) and self._evaluate(metrics, row)
+        except EvalkitError:
+            self._save()  # what was trained does not depend on how it is measured
+            raise
         self.group.on_main(lambda: self.log.write(row))
         if snapshot or improved:
             self._save()
