@@ -213,7 +213,7 @@ def test_settings_that_change_numbers_are_listed_and_refused(run):
     go(run)
     other = dataclasses.replace(run, seed=9, overrides={**STYLEGAN2, "G_lrate": 0.5}, keep=9)
     with pytest.raises(
-        UsageError, match=r"other settings.*seed: 0 -> 9; recipe.G_lrate: 0.0025 -> 0.5\. Resume with"
+        UsageError, match=r"other settings.*seed: 0 -> 9; recipe.G_lrate: 0.006 -> 0.5\. Resume with"
     ):
         go(other, resume="auto")
 
@@ -267,7 +267,7 @@ def test_divergence_names_the_last_good_checkpoint_and_what_to_try(run):
     text = str(caught.value)
     assert text.startswith("training diverged after 0.048 kimg: loss/G is nan; the last good checkpoint is ")
     assert "state-000000.032kimg.safetensors" in text
-    assert "--set G_lrate=0.00125" in text
+    assert "--set G_lrate=0.003" in text
     assert [row["images"] for row in log(run)] == [8, 16, 24, 32, 40]
 
 
@@ -354,7 +354,7 @@ def test_images_of_another_side_than_the_networks_are_refused(run):
         ({"preset": "tyni"}, "no preset 'tyni' .nearest: tiny"),
         ({"overrides": {"G_lrat": 1}}, "no field 'G_lrat' .nearest: G_lrate"),
         ({"overrides": {"G_lrate": "fast"}}, "G_lrate is 'fast'"),
-        ({"overrides": {"betas": 3}}, "cannot be built with --set betas=3"),
+        ({"overrides": {"betas": 3}}, "betas is 3; give two numbers from 0 to below 1"),
         ({"overrides": {"generator.w_dimm": 3}}, "w_dimm"),
         ({"cond": True}, "label"),
         ({"data": "/absent.npz"}, "absent"),

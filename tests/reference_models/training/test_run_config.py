@@ -138,3 +138,11 @@ def test_what_changes_numbers_is_listed_as_unsafe():
         "recipe.lr: 0.1 -> 0.2",
         "data: 'f00' -> 'f01'",
     ]
+
+
+@pytest.mark.parametrize("given", [{"eval_data": "a.npz"}, {"eval_num": 10}])
+def test_how_to_measure_needs_something_to_measure(given):
+    with pytest.raises(
+        UsageError, match="--eval-data and --eval-num say how --eval measures, and there is no"
+    ):
+        RunConfig(model="progan", data="x", output="y", kimg=1.0, **given)

@@ -239,5 +239,5 @@ def test_an_unknown_preset_is_refused(model: str):
 
 
 def test_a_batch_that_processes_cannot_share_is_refused():
-    with pytest.raises(UsageError, match="a batch of 32 images cannot be shared evenly by 3 processes"):
+    with pytest.raises(UsageError, match="a batch of 16 images cannot be shared evenly by 3 processes"):
         part("stylegan2", "recipe").make_task("tiny", num_gpus=3)
