@@ -65,7 +65,7 @@ REFERENCES: Mapping[str, Reference] = {
         Reference(name="stylegan", title="StyleGAN", model="stylegan", kimg=60),
         Reference(name="stylegan2", title="StyleGAN2", model="stylegan2", kimg=50),
         Reference(name="stylegan3-t", title="StyleGAN3-T", model="stylegan3", kimg=65),
-        Reference(name="stylegan3-r", title="StyleGAN3-R", model="stylegan3", preset="tiny-r", kimg=65),
+        Reference(name="stylegan3-r", title="StyleGAN3-R", model="stylegan3", preset="tiny-r", kimg=52),
     )
 }
 
