@@ -62,7 +62,7 @@ REFERENCES: Mapping[str, Reference] = {
     reference.name: reference
     for reference in (
         Reference(name="progan", title="ProGAN", model="progan", kimg=60),
-        Reference(name="stylegan", title="StyleGAN", model="stylegan", kimg=60),
+        Reference(name="stylegan", title="StyleGAN", model="stylegan", kimg=90),
         Reference(name="stylegan2", title="StyleGAN2", model="stylegan2", kimg=50),
         Reference(name="stylegan3-t", title="StyleGAN3-T", model="stylegan3", kimg=65),
         Reference(name="stylegan3-r", title="StyleGAN3-R", model="stylegan3", preset="tiny-r", kimg=52),
@@ -215,7 +215,8 @@ def readme(folder: Path) -> str:
     return f"""# Reference networks on handwritten digits
 
 Trained on `{TRAIN}` at its own 8x8 with seed 0; a pixel becomes a square of 4x4 in samples. Measured with
-{NUM} samples against `{TEST}`, which training never saw. Written by `benchmarks/references.py`.
+{NUM} samples against `{TEST}`, which training never saw. Seconds of training are those of one thread while others
+had their share of the machine. Written by `benchmarks/references.py`.
 
 {table(folder)}
 
