@@ -215,8 +215,8 @@ def readme(folder: Path) -> str:
     return f"""# Reference networks on handwritten digits
 
 Trained on `{TRAIN}` at its own 8x8 with seed 0; a pixel becomes a square of 4x4 in samples. Measured with
-{NUM} samples against `{TEST}`, which training never saw. Seconds of training are those of one thread while others
-had their share of the machine. Written by `benchmarks/references.py`.
+{NUM} samples against `{TEST}`, which training never saw. Seconds of training are of one thread, while
+others had their share of the machine. Written by `benchmarks/references.py`.
 
 {table(folder)}
 
