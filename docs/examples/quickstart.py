@@ -128,7 +128,7 @@ def draw_grid(rows: dict[str, Images], path: Path) -> None:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=110)
+        figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
