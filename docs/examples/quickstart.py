@@ -174,7 +174,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         **{name: sample(range(14)) for name, sample in fitted.items()},
         **{name: model.sample(np.arange(14)).cpu().numpy() for name, model in trained.items()},
     }
-    draw_grid({row.model: first[row.model] for row in boards[0].rows}, output / "samples.png")
+    # A folder may hold records of an earlier, edited version of this file as well: they have no samples here.
+    ranked = [row.model for row in boards[0].rows if row.model in first]
+    draw_grid({name: first[name] for name in ranked}, output / "samples.png")
 
     print(f"\n{leaderboards.render(boards, 'md')}")
     print(f"Done in {time.perf_counter() - started:.0f} s. Look at")
