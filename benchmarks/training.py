@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import torch
 
 from common import RESULTS, machine, markdown, save
-from reference_models import ops
+from reference_models import catalog, ops
 from reference_models.catalog import MODELS, part
 from reference_models.training import machine as training_machine
 from reference_models.training.distributed import ProcessGroup
@@ -87,14 +87,12 @@ def presets(device: str) -> list[tuple[str, str]]:
 
 def make_task(case: Case) -> Task:
     """The training of a preset, with augmentation switched on where its recipe has any."""
-    recipes = part(case.model, "recipe")
     overrides: dict[str, object] = {}
-    if getattr(recipes.RECIPES[case.preset], "augment", "none") != "none":
+    if getattr(part(case.model, "recipe").RECIPES[case.preset], "augment", "none") != "none":
         overrides["augment_p"] = ADA_P
     if case.batch_gpu is not None:
         overrides["batch_gpu"] = case.batch_gpu
-    task: Task = recipes.make_task(case.preset, kimg=2 * KIMG, seed=0, overrides=overrides)
-    return task
+    return catalog.make_task(case.model, case.preset, overrides=overrides)
 
 
 def smaller(case: Case) -> Case | None:

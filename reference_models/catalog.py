@@ -6,10 +6,13 @@ import dataclasses
 import importlib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import UsageError, lookup, nearest
-from reference_models.presets import lookup_preset
+from reference_models.presets import build_pair, changed, lookup_preset, split_overrides
+
+if TYPE_CHECKING:
+    from reference_models.training.task import Task
 
 _RANDOM = re.compile(r"(?P<preset>[\w.-]+?)-random(?:@(?P<seed>\d+))?")
 
@@ -116,6 +119,50 @@ def build(name: str, *, preset: str = "tiny", seed: int = 0, **overrides: Any) -
     label = f"{name}:{preset}-random" + (f"@{seed}" if seed else "")
     changed = ",".join(f"{field}={value}" for field, value in overrides.items())
     return wrap(name, generator, label=f"{label} ({changed})" if changed else label)
+
+
+def make_task(
+    name: str,
+    preset: str,
+    *,
+    img_resolution: int | None = None,
+    c_dim: int = 0,
+    seed: int = 0,
+    num_gpus: int = 1,
+    overrides: Mapping[str, object] | None = None,
+) -> Task:
+    """The training of a preset, with random weights.
+
+    Args:
+        name: Name of the model.
+        preset: One of its presets.
+        img_resolution: Side of the images, where it differs from the preset's.
+        c_dim: Classes; 0 for none.
+        seed: Of the weights.
+        num_gpus: Processes, which share every batch.
+        overrides: Values by field of the recipe (nested ones by dots), ``generator.FIELD`` or
+            ``discriminator.FIELD``.
+
+    Raises:
+        UsageError: A name or a value is none that can be; the nearest names are offered.
+    """
+    networks, numbers = split_overrides(overrides)
+    stored = lookup_preset(name, preset, part(name, "recipe").RECIPES)
+    recipe = changed(stored, numbers, f"the recipe of {name}")
+    sizes = presets(name)[preset]
+    recipe.check_shares(num_gpus, img_resolution or sizes.generator.img_resolution)
+    kind = part(name, "trainer").TASK
+    pair = build_pair(
+        kind.G_class,
+        kind.D_class,
+        sizes,
+        img_resolution=img_resolution,
+        c_dim=c_dim,
+        seed=seed,
+        overrides=networks,
+    )
+    task: Task = kind(*pair, recipe)
+    return task
 
 
 def wrap(name: str, generator: Any, *, label: str, enlarge: int = 1) -> Any:  # noqa: ANN401

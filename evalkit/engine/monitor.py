@@ -111,7 +111,7 @@ class TrainingMonitor:
 
         Raises:
             EvalkitError: The evaluation cannot be run; the message says why.
-            TrainingError: Process 0 could not measure; that one says why.
+            TrainingError: Process 0 could not measure, and says why.
         """
         output = Path(output)
         # Beside the results and not among them: whoever reads those meanwhile finds records alone.
@@ -128,9 +128,7 @@ class TrainingMonitor:
             )  # fmt: skip
             scores = [_score(record) for record in records if record.value is not None]
         except EvalkitError as error:
-            if not world().is_main:
-                raise
-            failure = error
+            failure = error  # raised below: process 0 sends its scores to all, and would wait for this one
         if (said := _from_main(None if failure else scores, model)) is not None:
             scores = said
         if world().is_main:

@@ -12,10 +12,7 @@ from dataclasses import dataclass, field
 
 from reference_models.layers.checks import check_betas, check_positive, check_range, check_whole
 from reference_models.layers.growing import check_flags
-from reference_models.presets import build_pair, changed, lookup_preset, split_overrides
-from reference_models.progan.config import PRESETS
 from reference_models.training.schedules import GrowingSchedule
-from reference_models.training.task import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +50,18 @@ class GrowingRecipe:
         if self.ema_beta is not None:
             check_range(what, "ema_beta", self.ema_beta, 1)
         check_betas(what, self.betas)
+
+    def check_shares(self, num_gpus: int, img_resolution: int) -> None:
+        """Refuses minibatches that are smaller than the number of processes, at any stage of the training.
+
+        Args:
+            num_gpus: Processes.
+            img_resolution: Side of the images, up to which the networks grow.
+
+        Raises:
+            UsageError: One is.
+        """
+        self.schedule.check_shares(num_gpus, img_resolution)
 
     def ema_beta_of(self, minibatch: int) -> float:
         """What the average of G keeps at a step of D on so many images."""
@@ -120,47 +129,3 @@ RECIPES: Mapping[str, Recipe] = {
         minibatch_repeats=1,
     ),
 }
-
-
-def make_task(
-    preset: str,
-    *,
-    img_resolution: int | None = None,
-    c_dim: int = 0,
-    kimg: float = 12000.0,
-    seed: int = 0,
-    num_gpus: int = 1,
-    overrides: Mapping[str, object] | None = None,
-) -> Task:
-    """The training of a preset, with random weights.
-
-    Args:
-        preset: Its name.
-        img_resolution: Side of the images, where it differs from the preset's.
-        c_dim: Classes; 0 for none.
-        kimg: Length of the training, on which no number of this recipe depends.
-        seed: Of the weights.
-        num_gpus: Processes, on which no number of this recipe depends but the schedule's.
-        overrides: Values by field of the recipe (nested ones by dots), ``generator.FIELD`` or
-            ``discriminator.FIELD``.
-
-    Raises:
-        UsageError: A name or a value is none that can be.
-    """
-    del kimg, num_gpus
-    from reference_models.progan.discriminator import Discriminator
-    from reference_models.progan.generator import Generator
-    from reference_models.progan.trainer import ProGANTask
-
-    networks, numbers = split_overrides(overrides)
-    recipe = changed(lookup_preset("progan", preset, RECIPES), numbers, "ProGAN's recipe")
-    pair = build_pair(
-        Generator,
-        Discriminator,
-        PRESETS[preset],
-        img_resolution=img_resolution,
-        c_dim=c_dim,
-        seed=seed,
-        overrides=networks,
-    )
-    return ProGANTask("progan", *pair, recipe)

@@ -8,22 +8,22 @@ the average of G (before G moves), a step of G. Deviation: gradient penalties al
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from evalkit.errors import UsageError
-from reference_models.convert.configs import config_to_json
 from reference_models.progan import objective
+from reference_models.progan.discriminator import Discriminator
+from reference_models.progan.generator import Generator
 from reference_models.progan.recipe import GrowingRecipe, Recipe
 from reference_models.training import ema
-from reference_models.training.optimisers import LossScaler, TFAdam
-from reference_models.training.precision import PrecisionPolicy
+from reference_models.training.adversarial import AdversarialTask
+from reference_models.training.optimisers import TFAdam
 from reference_models.training.schedules import Stage, process_reals, resets
 from reference_models.training.task import Iteration, Report
 
@@ -43,28 +43,21 @@ class Losses(NamedTuple):
     values: Mapping[str, Tensor]
 
 
-class GrowingTask(ABC):
+class GrowingTask(AdversarialTask, ABC):
     """A growing generator and its discriminator.
 
     Attributes:
-        model: Name in the catalogue.
-        networks: ``G``, ``D`` and ``G_ema``.
         optimisers: ``G`` and ``D``.
-        recipe: The numbers of the training.
     """
 
     mirror_doubles = False
+    recipe: GrowingRecipe
 
-    def __init__(self, model: str, generator: Any, discriminator: Any, recipe: GrowingRecipe) -> None:  # noqa: ANN401
+    def __init__(self, generator: Any, discriminator: Any, recipe: GrowingRecipe) -> None:  # noqa: ANN401
         """Takes networks of random weights."""
-        self.model, self.recipe = model, recipe
-        self.img_resolution, self.img_channels = generator.img_resolution, generator.img_channels
-        self.c_dim: int = generator.c_dim
-        self._log2 = int(math.log2(self.img_resolution))
+        super().__init__(generator, discriminator, recipe)
+        self._log2 = self.img_resolution.bit_length() - 1
         self.batch = recipe.schedule.largest_minibatch
-        self.G, self.D = generator.requires_grad_(False), discriminator.requires_grad_(False)
-        self.G_ema = copy.deepcopy(generator).eval()
-        self.networks: Mapping[str, nn.Module] = {"G": self.G, "D": self.D, "G_ema": self.G_ema}
         self._opt = {
             name: TFAdam(
                 self.networks[name].parameters(),
@@ -76,7 +69,6 @@ class GrowingTask(ABC):
         }
         self.optimisers: Mapping[str, torch.optim.Optimizer] = dict(self._opt)
         self._lod: float | None = None
-        self.set_precision(PrecisionPolicy("float32"))
 
     # ------------------------------------------------------------------------------- what models differ in
 
@@ -96,37 +88,14 @@ class GrowingTask(ABC):
 
     # --------------------------------------------------------------------------------------------- state
 
-    def config(self) -> Mapping[str, Any]:
-        """Configs of the networks, and the recipe."""
-        return {
-            "generator": config_to_json(self.G.config),
-            "discriminator": config_to_json(self.D.config),
-            "recipe": config_to_json(self.recipe),
-        }
-
-    def to(self, device: torch.device) -> None:
-        """Moves networks and state."""
-        for network in self.networks.values():
-            network.to(device)
-
     def numbers(self) -> Mapping[str, float]:
         """The level of detail of the last iteration (-1 before the first), and the loss scale."""
-        return {
-            "lod": -1.0 if self._lod is None else self._lod,
-            **{f"scaler/{name}": value for name, value in self.scaler.numbers().items()},
-        }
+        return {"lod": -1.0 if self._lod is None else self._lod, **super().numbers()}
 
     def restore_numbers(self, numbers: Mapping[str, float]) -> None:
         """Takes back what `numbers` returned."""
+        super().restore_numbers(numbers)
         self._lod = None if numbers["lod"] < 0 else numbers["lod"]
-        self.scaler.restore_numbers(
-            {name[7:]: value for name, value in numbers.items() if name.startswith("scaler/")}
-        )
-
-    def set_precision(self, policy: PrecisionPolicy) -> None:
-        """Sets the type of first-order passes."""
-        self.precision = policy
-        self.scaler = LossScaler(enabled=policy.scales_loss)
 
     def compile(self) -> None:
         """Refuses.
@@ -202,6 +171,8 @@ class GrowingTask(ABC):
 class ProGANTask(GrowingTask):
     """ProGAN's losses in the growing loop."""
 
+    model = "progan"
+    G_class, D_class = Generator, Discriminator
     recipe: Recipe
 
     def fakes(self, z: Tensor, c: Tensor | None, rng: torch.Generator, lod: float) -> Tensor:
@@ -235,3 +206,6 @@ class ProGANTask(GrowingTask):
                 "scores/fake": found.fake_scores,
             },
         )
+
+
+TASK = ProGANTask

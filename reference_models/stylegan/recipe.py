@@ -10,11 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reference_models.layers.checks import check_choice, check_positive, check_range
-from reference_models.presets import build_pair, changed, lookup_preset, split_overrides
 from reference_models.progan.recipe import GrowingRecipe
-from reference_models.stylegan.config import PRESETS
 from reference_models.training.schedules import STYLEGAN_TICK_KIMG, GrowingSchedule
-from reference_models.training.task import Task
 
 LOSSES = ("logistic", "wgan-gp")
 
@@ -84,47 +81,3 @@ RECIPES: Mapping[str, Recipe] = {
         style_mixing_prob=0.0,
     ),
 }
-
-
-def make_task(
-    preset: str,
-    *,
-    img_resolution: int | None = None,
-    c_dim: int = 0,
-    kimg: float = 25000.0,
-    seed: int = 0,
-    num_gpus: int = 1,
-    overrides: Mapping[str, object] | None = None,
-) -> Task:
-    """The training of a preset, with random weights.
-
-    Args:
-        preset: Its name.
-        img_resolution: Side of the images, where it differs from the preset's.
-        c_dim: Classes; 0 for none.
-        kimg: Length of the training, on which no number of this recipe depends.
-        seed: Of the weights.
-        num_gpus: Processes, on which no number of this recipe depends but the schedule's.
-        overrides: Values by field of the recipe (nested ones by dots), ``generator.FIELD`` or
-            ``discriminator.FIELD``.
-
-    Raises:
-        UsageError: A name or a value is none that can be.
-    """
-    del kimg, num_gpus
-    from reference_models.stylegan.discriminator import Discriminator
-    from reference_models.stylegan.generator import Generator
-    from reference_models.stylegan.trainer import StyleGANTask
-
-    networks, numbers = split_overrides(overrides)
-    recipe = changed(lookup_preset("stylegan", preset, RECIPES), numbers, "StyleGAN's recipe")
-    pair = build_pair(
-        Generator,
-        Discriminator,
-        PRESETS[preset],
-        img_resolution=img_resolution,
-        c_dim=c_dim,
-        seed=seed,
-        overrides=networks,
-    )
-    return StyleGANTask("stylegan", *pair, recipe)

@@ -7,25 +7,30 @@ several processes is their mean.
 
 from __future__ import annotations
 
-from torch import Generator, Tensor, rand, randn
+import torch
+from torch import Tensor
 
 from reference_models.progan.trainer import GrowingTask, Losses
 from reference_models.stylegan import objective
+from reference_models.stylegan.discriminator import Discriminator
+from reference_models.stylegan.generator import Generator
 from reference_models.stylegan.recipe import Recipe
 
 
 class StyleGANTask(GrowingTask):
     """StyleGAN's images and losses in the growing loop."""
 
+    model = "stylegan"
+    G_class, D_class = Generator, Discriminator
     recipe: Recipe
 
-    def fakes(self, z: Tensor, c: Tensor | None, rng: Generator, lod: float) -> Tensor:
+    def fakes(self, z: Tensor, c: Tensor | None, rng: torch.Generator, lod: float) -> Tensor:
         """Images with fresh noise, of one or two latents each."""
         probability = self.recipe.style_mixing_prob
         if probability == 0:
             made: Tensor = self.G.training_images(z, c, rng=rng, lod=lod)
             return made
-        second = randn(z.shape, generator=rng, device=rng.device)
+        second = torch.randn(z.shape, generator=rng, device=rng.device)
         cutoff = objective.draw_mixing_cutoff(self.G.num_ws, lod, rng, probability=probability)
         made = self.G.training_images(z, c, z_mix=second, cutoff=cutoff, rng=rng, lod=lod)
         return made
@@ -36,7 +41,9 @@ class StyleGANTask(GrowingTask):
         found = loss(self.D, fakes, c, lod=lod)
         return Losses(found.mean(), {"loss/G": found})
 
-    def loss_of_D(self, reals: Tensor, fakes: Tensor, c: Tensor | None, rng: Generator, lod: float) -> Losses:
+    def loss_of_D(
+        self, reals: Tensor, fakes: Tensor, c: Tensor | None, rng: torch.Generator, lod: float
+    ) -> Losses:
         """The logistic loss with R1 and R2, or the Wasserstein loss with a gradient penalty."""
         recipe = self.recipe
         if recipe.loss == "logistic":
@@ -44,7 +51,7 @@ class StyleGANTask(GrowingTask):
                 self.D, reals, fakes, c, r1_gamma=recipe.r1_gamma, r2_gamma=recipe.r2_gamma, lod=lod
             )
         else:
-            mixing = rand(len(reals), generator=rng, device=rng.device)
+            mixing = torch.rand(len(reals), generator=rng, device=rng.device)
             found = objective.discriminator_wgan_gp(
                 self.D, reals, fakes, mixing, c,
                 wgan_lambda=recipe.wgan_lambda, wgan_target=recipe.wgan_target,
@@ -59,3 +66,6 @@ class StyleGANTask(GrowingTask):
                 "scores/fake": found.fake_scores,
             },
         )
+
+
+TASK = StyleGANTask

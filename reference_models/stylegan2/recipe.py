@@ -12,10 +12,7 @@ from dataclasses import dataclass
 
 from evalkit.errors import UsageError
 from reference_models.layers.checks import check_betas, check_choice, check_positive, check_range, check_whole
-from reference_models.presets import build_pair, changed, lookup_preset, split_overrides
-from reference_models.stylegan2.config import PRESETS
 from reference_models.training.augmentation.config import SETS
-from reference_models.training.task import Task
 
 AUGMENTATIONS = ("none", *SETS)
 
@@ -90,6 +87,23 @@ class Recipe:
             raise UsageError(f"{what}: ada_target is {self.ada_target!r}; give a mean sign from -1 to 1")
         check_betas(what, self.betas)
 
+    def check_shares(self, num_gpus: int, img_resolution: int) -> None:
+        """Refuses a batch that processes cannot share evenly.
+
+        Args:
+            num_gpus: Processes.
+            img_resolution: Side of the images, on which nothing here depends.
+
+        Raises:
+            UsageError: It cannot be divided.
+        """
+        del img_resolution
+        if self.batch % num_gpus:
+            raise UsageError(
+                f"a batch of {self.batch} images cannot be shared evenly by {num_gpus} processes; give a "
+                f"batch that {num_gpus} divides (--set batch=N), or start another number of processes"
+            )
+
     @property
     def ema_half_life(self) -> float:
         """Half-life of the average of G, in thousands of images."""
@@ -120,60 +134,3 @@ RECIPES: Mapping[str, Recipe] = {
         ema_kimg=10.0,
     ),
 }
-
-
-def make_task(
-    preset: str,
-    *,
-    img_resolution: int | None = None,
-    c_dim: int = 0,
-    kimg: float = 25000.0,
-    seed: int = 0,
-    num_gpus: int = 1,
-    overrides: Mapping[str, object] | None = None,
-) -> Task:
-    """The training of a preset, with random weights.
-
-    Args:
-        preset: Its name.
-        img_resolution: Side of the images, where it differs from the preset's.
-        c_dim: Classes; 0 for none.
-        kimg: Length of the training, on which no number of this recipe depends.
-        seed: Of the weights.
-        num_gpus: Processes, which share the batch evenly.
-        overrides: Values by field of the recipe, ``generator.FIELD`` or ``discriminator.FIELD``.
-
-    Raises:
-        UsageError: A name or a value is none that can be.
-    """
-    del kimg
-    from reference_models.stylegan2.discriminator import Discriminator
-    from reference_models.stylegan2.generator import Generator
-    from reference_models.stylegan2.trainer import PhasedTask
-
-    networks, numbers = split_overrides(overrides)
-    recipe = changed(lookup_preset("stylegan2", preset, RECIPES), numbers, "StyleGAN2's recipe")
-    check_shares(recipe, num_gpus)
-    pair = build_pair(
-        Generator,
-        Discriminator,
-        PRESETS[preset],
-        img_resolution=img_resolution,
-        c_dim=c_dim,
-        seed=seed,
-        overrides=networks,
-    )
-    return PhasedTask("stylegan2", *pair, recipe)
-
-
-def check_shares(recipe: Recipe, num_gpus: int) -> None:
-    """Refuses a batch that processes cannot share evenly.
-
-    Raises:
-        UsageError: It cannot be divided.
-    """
-    if recipe.batch % num_gpus:
-        raise UsageError(
-            f"a batch of {recipe.batch} images cannot be shared evenly by {num_gpus} processes; give a batch "
-            f"that {num_gpus} divides (--set batch=N), or start another number of processes"
-        )

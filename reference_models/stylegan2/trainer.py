@@ -18,16 +18,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from reference_models.convert.configs import config_to_json
 from reference_models.layers.mapping import StyleGenerator
 from reference_models.stylegan2 import objective
+from reference_models.stylegan2.discriminator import Discriminator
+from reference_models.stylegan2.generator import Generator
 from reference_models.stylegan2.recipe import Recipe
 from reference_models.training import ema
+from reference_models.training.adversarial import AdversarialTask, below, prefixed
 from reference_models.training.augmentation.ada import AdaController
 from reference_models.training.augmentation.config import SETS
 from reference_models.training.augmentation.pipeline import AugmentPipe
-from reference_models.training.optimisers import LossScaler, clip_gradients, lazy, sanitise_gradients
-from reference_models.training.precision import PrecisionPolicy
+from reference_models.training.optimisers import clip_gradients, lazy, sanitise_gradients
 from reference_models.training.task import Group, Iteration, Reals, Report
 
 # Running means that every process keeps for itself within an iteration.
@@ -57,26 +58,23 @@ class Latents(NamedTuple):
         )
 
 
-class PhasedTask:
+class PhasedTask(AdversarialTask):
     """One generator and one discriminator in turn, as StyleGAN2 and StyleGAN3 are trained.
 
     Attributes:
-        model: Name in the catalogue.
-        networks: ``G``, ``D`` and ``G_ema``.
         optimisers: ``G`` and ``D``.
-        recipe: The numbers of the training.
     """
 
+    model = "stylegan2"
+    G_class: type[nn.Module] = Generator  # StyleGAN3 has another one
+    D_class = Discriminator
     mirror_doubles = True
+    recipe: Recipe
 
-    def __init__(self, model: str, generator: Any, discriminator: nn.Module, recipe: Recipe) -> None:  # noqa: ANN401
+    def __init__(self, generator: Any, discriminator: nn.Module, recipe: Recipe) -> None:  # noqa: ANN401
         """Takes networks of random weights."""
-        self.model, self.recipe, self.batch = model, recipe, recipe.batch
-        self.img_resolution, self.img_channels = generator.img_resolution, generator.img_channels
-        self.c_dim: int = generator.c_dim
-        self.G, self.D = generator.requires_grad_(False), discriminator.requires_grad_(False)
-        self.G_ema = copy.deepcopy(generator).eval()
-        self.networks: Mapping[str, nn.Module] = {"G": self.G, "D": self.D, "G_ema": self.G_ema}
+        super().__init__(generator, discriminator, recipe)
+        self.batch = recipe.batch
         self.pipe = AugmentPipe(SETS[recipe.augment]) if recipe.augment != "none" else None
         self.ada = AdaController(
             p=recipe.augment_p,
@@ -87,7 +85,6 @@ class PhasedTask:
         self.path_length_mean = torch.zeros(())
         self._compiled_G: Any = self.G
         self._compiled_D: Callable[..., Tensor] = self.D
-        self.set_precision(PrecisionPolicy("float32"))
         lr, betas = lazy(recipe.G_lrate, recipe.betas, recipe.G_reg_interval)
         opt_G = torch.optim.Adam(self.G.parameters(), lr, betas, eps=1e-8)
         lr, betas = lazy(recipe.D_lrate, recipe.betas, recipe.D_reg_interval)
@@ -96,18 +93,9 @@ class PhasedTask:
 
     # ------------------------------------------------------------------------------------------- state
 
-    def config(self) -> Mapping[str, Any]:
-        """Configs of the networks, and the recipe."""
-        return {
-            "generator": config_to_json(self.G.config),
-            "discriminator": config_to_json(self.D.config),
-            "recipe": config_to_json(self.recipe),
-        }
-
     def to(self, device: torch.device) -> None:
         """Moves networks and state."""
-        for network in self.networks.values():
-            network.to(device)
+        super().to(device)
         if self.pipe is not None:
             self.pipe.to(device)
         self.path_length_mean = self.path_length_mean.to(device)
@@ -116,20 +104,15 @@ class PhasedTask:
         """The running path length, ADA's state and the loss scale."""
         return {
             "path_length_mean": float(self.path_length_mean),
-            **{f"ada/{name}": value for name, value in self.ada.numbers().items()},
-            **{f"scaler/{name}": value for name, value in self.scaler.numbers().items()},
+            **prefixed("ada/", self.ada.numbers()),
+            **super().numbers(),
         }
 
     def restore_numbers(self, numbers: Mapping[str, float]) -> None:
         """Takes back what `numbers` returned."""
+        super().restore_numbers(numbers)
         self.path_length_mean.fill_(numbers["path_length_mean"])
-        self.ada.restore_numbers(_under("ada/", numbers))
-        self.scaler.restore_numbers(_under("scaler/", numbers))
-
-    def set_precision(self, policy: PrecisionPolicy) -> None:
-        """Sets the type of first-order passes."""
-        self.precision = policy
-        self.scaler = LossScaler(enabled=policy.scales_loss)
+        self.ada.restore_numbers(below("ada/", numbers))
 
     def compile(self) -> None:
         """Compiles the passes of first order; those of second order cannot be."""
@@ -302,11 +285,10 @@ def _note(log: dict[str, list[Tensor]], name: str, value: Tensor) -> None:
     log.setdefault(name, []).append(value.detach().float().mean())
 
 
-def _under(prefix: str, numbers: Mapping[str, float]) -> dict[str, float]:
-    return {name.removeprefix(prefix): each for name, each in numbers.items() if name.startswith(prefix)}
-
-
 def _micro_batches(num: int, size: int | None) -> Iterator[tuple[int, int]]:
     step = num if size is None else size
     for start in range(0, num, step):
         yield start, min(start + step, num)
+
+
+TASK = PhasedTask

@@ -11,10 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reference_models.layers.checks import check_range
-from reference_models.presets import build_pair, changed, lookup_preset, split_overrides
 from reference_models.stylegan2 import recipe as stylegan2
-from reference_models.stylegan3.config import PRESETS
-from reference_models.training.task import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,48 +76,3 @@ RECIPES: Mapping[str, Recipe] = {
     "tiny": _tiny(blur=0.0),
     "tiny-r": _tiny(blur=1.0),
 }
-
-
-def make_task(
-    preset: str,
-    *,
-    img_resolution: int | None = None,
-    c_dim: int = 0,
-    kimg: float = 25000.0,
-    seed: int = 0,
-    num_gpus: int = 1,
-    overrides: Mapping[str, object] | None = None,
-) -> Task:
-    """The training of a preset, with random weights.
-
-    Args:
-        preset: Its name.
-        img_resolution: Side of the images, where it differs from the preset's.
-        c_dim: Classes; 0 for none.
-        kimg: Length of the training, on which no number of this recipe depends.
-        seed: Of the weights.
-        num_gpus: Processes, which share the batch evenly.
-        overrides: Values by field of the recipe (nested ones by dots), ``generator.FIELD`` or
-            ``discriminator.FIELD``.
-
-    Raises:
-        UsageError: A name or a value is none that can be.
-    """
-    del kimg
-    from reference_models.stylegan2.discriminator import Discriminator
-    from reference_models.stylegan3.generator import Generator
-    from reference_models.stylegan3.trainer import StyleGAN3Task
-
-    networks, numbers = split_overrides(overrides)
-    recipe = changed(lookup_preset("stylegan3", preset, RECIPES), numbers, "StyleGAN3's recipe")
-    stylegan2.check_shares(recipe, num_gpus)
-    pair = build_pair(
-        Generator,
-        Discriminator,
-        PRESETS[preset],
-        img_resolution=img_resolution,
-        c_dim=c_dim,
-        seed=seed,
-        overrides=networks,
-    )
-    return StyleGAN3Task("stylegan3", *pair, recipe)

@@ -11,12 +11,15 @@ import torch
 from reference_models.layers.mapping import StyleGenerator
 from reference_models.stylegan2.trainer import Latents, PhasedTask
 from reference_models.stylegan3 import objective
+from reference_models.stylegan3.generator import Generator
 from reference_models.stylegan3.recipe import Recipe
 
 
 class StyleGAN3Task(PhasedTask):
-    """StyleGAN3's images in StyleGAN2's phases."""
+    """StyleGAN3's images in StyleGAN2's phases, before StyleGAN2's discriminator."""
 
+    model = "stylegan3"
+    G_class = Generator
     recipe: Recipe
 
     def blur_sigma(self, images: int) -> float:
@@ -34,3 +37,6 @@ class StyleGAN3Task(PhasedTask):
         """Images of G as training sees them; there is no noise, and styles are never mixed."""
         del rng
         return objective.generate(generator, drawn.z, drawn.c, update_emas=update_emas)
+
+
+TASK = StyleGAN3Task

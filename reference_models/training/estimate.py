@@ -16,8 +16,9 @@ from reference_models.training import machine
 from reference_models.training.config import RunConfig
 from reference_models.training.data import DataFeed, TrainingData
 from reference_models.training.distributed import ProcessGroup, connect
-from reference_models.training.loop import check_data, iteration_seed
+from reference_models.training.loop import iteration_seed
 from reference_models.training.precision import PrecisionPolicy
+from reference_models.training.start import check_data
 from reference_models.training.task import Iteration, Task
 
 STEPS = 20

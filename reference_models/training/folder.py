@@ -89,7 +89,6 @@ class RunFolder:
         Raises:
             StoreError: It cannot be written.
         """
-        probe = self.root / f".writable-{os.getpid()}"
         with explain_os_errors(self.root, "preparing"):
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             for folder in (self.root, self.checkpoints):

@@ -26,6 +26,7 @@ from reference_models.training.health import Averages, Health, what_to_try
 from reference_models.training.logs import Log, Screen, Silent
 from reference_models.training.precision import PrecisionPolicy
 from reference_models.training.signals import Stop
+from reference_models.training.start import check_data
 from reference_models.training.task import Evaluator, Iteration, Score, Task
 
 
@@ -253,11 +254,7 @@ class _Trainer:
         if not (snapshot or metrics or self._passes(before, run.tick_images)):
             return
         row = self._tick()
-        try:
-            improved = bool(metrics) and self._evaluate(metrics, row)
-        except EvalkitError:
-            self._save()  # what was trained does not depend on how it is measured
-            raise
+        improved = bool(metrics) and self._evaluate(metrics, row)
         self.group.on_main(lambda: self.log.write(row))
         if snapshot or improved:
             self._save()
@@ -299,20 +296,7 @@ class _Trainer:
 
     def _evaluate(self, metrics: list[str], row: dict[str, float | int | str]) -> bool:
         # Whether the first evaluation has never been better.
-        assert self.evaluator is not None
-        self._check_finite()
-        self.screen.close()  # the terminal is the evaluator's for a while
-        model = outputs.model_of(self.task, self.run, self.data, self.images)
-        scores = self.evaluator.measure(
-            model,
-            metrics=metrics,
-            data=self.run.eval_data or self.run.data,
-            num=self.run.eval_num,
-            name=model.name,
-            kimg=self.images / 1000,
-            checkpoint_sha256=model.training["checkpoint_sha256"],
-            output=self.folder.results,
-        )
+        scores = self._measure(metrics, row)
         self.scores = {score.metric: score for score in scores}
         for score in scores:
             row[f"metrics/{score.metric}"] = score.value
@@ -331,6 +315,35 @@ class _Trainer:
         path = self.folder.best
         self.group.on_main(lambda: outputs.save_network(path, self.task, self.run, self.data, self.images))
         return True
+
+    def _measure(self, metrics: list[str], row: dict[str, float | int | str]) -> list[Score]:
+        assert self.evaluator is not None
+        self._check_finite()
+        self.screen.close()  # the terminal is the evaluator's for a while
+        model = outputs.model_of(self.task, self.run, self.data, self.images)
+        failure: EvalkitError | None = None
+        scores: list[Score] = []
+        try:
+            scores = self.evaluator.measure(
+                model,
+                metrics=metrics,
+                data=self.run.eval_data or self.run.data,
+                num=self.run.eval_num,
+                name=model.name,
+                kimg=self.images / 1000,
+                checkpoint_sha256=model.training["checkpoint_sha256"],
+                output=self.folder.results,
+            )
+        except EvalkitError as error:
+            failure = error
+        if not self.group.agree(failure is not None):
+            return scores
+        # What was trained does not depend on how it is measured.
+        self.group.on_main(lambda: self.log.write(row))
+        self._save()
+        raise failure or TrainingError(
+            f"process {self.group.rank} stops because another one could not measure; read what that one says"
+        )
 
     # --------------------------------------------------------------------------------------------- saving
 
@@ -369,23 +382,3 @@ class _Trainer:
 
 def _better(score: Score, than: float) -> bool:
     return score.value > than if score.higher_is_better else score.value < than
-
-
-def check_data(task: Task, data: TrainingData, run: RunConfig) -> None:
-    """Refuses data that a task cannot learn.
-
-    Raises:
-        UsageError: They have another side, or are fewer than a batch.
-    """
-    if data.resolution != task.img_resolution:
-        raise UsageError(
-            f"{run.data} has images of {data.resolution}x{data.resolution}, and {task.model} was built for "
-            f"{task.img_resolution}x{task.img_resolution}; build it for the side of the data"
-        )
-    num = data.num * (2 if run.mirror and task.mirror_doubles else 1)
-    if num < task.batch:
-        raise UsageError(
-            f"{run.data} has {num} images{' with mirrored ones' if num != data.num else ''}, fewer than a "
-            f"batch of {task.batch}; give more images, or a smaller batch (--set batch={num} or "
-            "schedule.minibatch_base)"
-        )

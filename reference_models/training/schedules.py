@@ -140,6 +140,21 @@ class GrowingSchedule:
             tick_kimg=dict(self.tick_kimg_dict).get(resolution, self.tick_kimg_base),
         )
 
+    def check_shares(self, num_gpus: int, img_resolution: int) -> None:
+        """Looks at every stage up to a resolution, so that none fails after days of training.
+
+        Args:
+            num_gpus: Processes.
+            img_resolution: The full resolution.
+
+        Raises:
+            UsageError: A minibatch is smaller than the number of processes.
+        """
+        resolution = min(self.lod_initial_resolution, img_resolution)
+        while resolution <= img_resolution:
+            self._minibatch(resolution, num_gpus)
+            resolution *= 2
+
     def _minibatch(self, resolution: int, num_gpus: int) -> int:
         given = int(dict(self.minibatch_dict).get(resolution, self.minibatch_base))
         if given < num_gpus:

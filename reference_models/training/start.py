@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from evalkit.errors import UsageError, lookup
 from evalkit.sources.resolve import resolve
-from reference_models.catalog import MODELS, part, presets
+from reference_models.catalog import MODELS, make_task, part, presets
 from reference_models.presets import lookup_preset
 from reference_models.training.config import RunConfig
 from reference_models.training.data import TrainingData, open_data
@@ -35,8 +35,7 @@ def prepare(run: RunConfig) -> Prepared:
         SourceError: The data, or those of evaluations, cannot be read, or do not fit.
     """
     lookup(run.model, MODELS, "model")
-    recipes = part(run.model, "recipe")
-    recipe = lookup_preset(run.model, run.preset, recipes.RECIPES)
+    recipe = lookup_preset(run.model, run.preset, part(run.model, "recipe").RECIPES)
     side = run.resolution
     if side is None and run.fit in ("resize", "crop", "pad"):
         side = presets(run.model)[run.preset].generator.img_resolution
@@ -47,11 +46,11 @@ def prepare(run: RunConfig) -> Prepared:
         resolve(run.eval_data)  # refused now, and not after hours of training
     data = open_data(run.data, fit=run.fit, resolution=side, labels=run.cond)
     try:
-        task: Task = recipes.make_task(
+        task = make_task(
+            run.model,
             run.preset,
             img_resolution=data.resolution,
             c_dim=data.num_classes,
-            kimg=run.kimg,
             seed=run.seed,
             num_gpus=world()[1],
             overrides=overrides,
@@ -63,3 +62,23 @@ def prepare(run: RunConfig) -> Prepared:
             "values of the types that `evalkit train … --dry-run` prints"
         ) from error
     return Prepared(task, data)
+
+
+def check_data(task: Task, data: TrainingData, run: RunConfig) -> None:
+    """Refuses data that a task cannot learn.
+
+    Raises:
+        UsageError: They have another side, or are fewer than a batch.
+    """
+    if data.resolution != task.img_resolution:
+        raise UsageError(
+            f"{run.data} has images of {data.resolution}x{data.resolution}, and {task.model} was built for "
+            f"{task.img_resolution}x{task.img_resolution}; build it for the side of the data"
+        )
+    num = data.num * (2 if run.mirror and task.mirror_doubles else 1)
+    if num < task.batch:
+        raise UsageError(
+            f"{run.data} has {num} images{' with mirrored ones' if num != data.num else ''}, fewer than a "
+            f"batch of {task.batch}; give more images, or a smaller batch (--set batch={num} or "
+            "schedule.minibatch_base)"
+        )

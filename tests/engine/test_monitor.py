@@ -107,13 +107,23 @@ def measure(num):
         checkpoint_sha256="00", output=folder / "results",
     )
 print(json.dumps(measure(64)))
+import evalkit.engine.run as run
+from evalkit.errors import MetricError
+whole = run.measure
 if torch.distributed.get_rank() == 0:  # only this one computes numbers, so only this one can fail in them
-    import evalkit.engine.run as run
-    from evalkit.errors import MetricError
     def fail(*args): raise MetricError("no number")
     run.measure = fail
 try:
     measure(64)
+except Exception as error:
+    print(json.dumps([type(error).__name__, str(error)]))
+run.measure = whole
+import evalkit.engine.monitor as monitor
+if torch.distributed.get_rank() == 1:  # another one fails by itself: the first still has its scores
+    def fail(**arguments): raise MetricError("not here")
+    monitor.evaluate = fail
+try:
+    print(json.dumps(measure(64)))
 except Exception as error:
     print(json.dumps([type(error).__name__, str(error)]))
 torch.distributed.destroy_process_group()
@@ -130,10 +140,11 @@ def test_every_process_gets_the_scores_and_the_failure_of_the_first(tmp_path: Pa
         )
         for rank in range(2)
     ]  # fmt: skip
-    (first, failed), (second, told) = (
+    (first, failed, alone), (second, told, apart) = (
         [json.loads(line) for line in run.communicate(timeout=180)[0].splitlines()] for run in runs
     )
-    assert first == second
+    assert first == second == alone
+    assert apart == ["MetricError", "not here"]
     assert np.isfinite(first[0][1])
     assert failed == ["MetricError", "no number"]
     assert told == [

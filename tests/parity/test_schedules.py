@@ -59,6 +59,7 @@ def test_schedules(name: str):
                 facts = {"resolution_log2": config["resolution_log2"], "num_gpus": config["num_gpus"]}
                 stage = schedule.at(kimg * 1000, **facts)
                 rows.append(stage._asdict() | {"Gs_beta": half_life_beta(stage.minibatch, 10, None, 0)})
+        assert rows, f"{prefix}: the schedule was never looked at"
         case.compare(
             rf"{prefix}\.(\w+)",
             lambda what, rows=rows: np.array([row[what] for row in rows], dtype=np.float64),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reference_models.catalog import part
+from reference_models.catalog import make_task
 from reference_models.training.task import Task
 
 # ADA, lazy regularisation of both networks and path lengths, in networks of some thousand weights.
@@ -25,10 +25,7 @@ STYLEGAN2 = {
 def small_task(seed: int = 0, c_dim: int = 0, **more: object) -> Task:
     """StyleGAN2 on images of 8x8."""
     overrides = {**STYLEGAN2, **more}
-    task: Task = part("stylegan2", "recipe").make_task(
-        "tiny", img_resolution=8, c_dim=c_dim, seed=seed, overrides=overrides
-    )
-    return task
+    return make_task("stylegan2", "tiny", img_resolution=8, c_dim=c_dim, seed=seed, overrides=overrides)
 
 
 def set_words() -> list[str]:

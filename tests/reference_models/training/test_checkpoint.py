@@ -11,13 +11,13 @@ from feeds import RandomImages, train
 from small_tasks import small_task
 
 from evalkit.errors import CheckpointError, StoreError
-from reference_models.catalog import part
+from reference_models.catalog import make_task
 from reference_models.training import checkpoint, state
 
 
 def growing_task():
     overrides = {"generator.fmap_max": 8, "discriminator.fmap_max": 8, "schedule.minibatch_base": 8}
-    return part("progan", "recipe").make_task("tiny", img_resolution=8, overrides=overrides)
+    return make_task("progan", "tiny", img_resolution=8, overrides=overrides)
 
 
 def parts(task) -> tuple[dict[str, torch.Tensor], str]:

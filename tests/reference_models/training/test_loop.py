@@ -14,7 +14,15 @@ import pytest
 import torch
 from small_tasks import STYLEGAN2
 
-from evalkit.errors import CheckpointError, EvalkitError, SourceError, StoreError, TrainingError, UsageError
+from evalkit.errors import (
+    CheckpointError,
+    EvalkitError,
+    MetricError,
+    SourceError,
+    StoreError,
+    TrainingError,
+    UsageError,
+)
 from reference_models.loading import load_checkpoint
 from reference_models.training import checkpoint
 from reference_models.training.config import EvalSpec, RunConfig
@@ -160,6 +168,23 @@ def test_the_best_network_of_another_folder_is_not_counted_on(run, tmp_path):
     result = go(here, resume=str(first.checkpoint), evaluator=Judge([4.0]))
     assert result.best["value"] == 4.0
     assert load_checkpoint(tmp_path / "here" / "best.safetensors").training["kimg"] == 0.096
+
+
+def test_an_evaluation_that_fails_loses_no_training(run, tmp_path):
+    class Broken(Judge):
+        def measure(self, *args, **kwargs):
+            raise MetricError("no number")
+
+    evaluated = dataclasses.replace(run, evals=(EvalSpec.parse("fd_mini@0.048kimg"),))
+    with pytest.raises(MetricError, match="no number"):
+        go(evaluated, evaluator=Broken([]))
+    # Between two snapshots, and yet saved and in the log.
+    saved = [checkpoint.images_of(path) for path in checkpoint.checkpoints(tmp_path / "run" / "checkpoints")]
+    assert saved == [48, 32]
+    assert [row["images"] for row in log(run)] == [8, 16, 24, 32, 40, 48]
+    again = go(evaluated, resume="auto", evaluator=Judge([1.0]))
+    whole = go(dataclasses.replace(run, output=str(tmp_path / "whole")))
+    assert again.network.read_bytes() == whole.network.read_bytes()
 
 
 def test_evaluations_that_cannot_be_are_refused_before_training(run):

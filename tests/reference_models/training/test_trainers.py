@@ -10,7 +10,7 @@ import torch
 from feeds import RandomImages, train
 
 from evalkit.errors import UsageError
-from reference_models.catalog import MODELS, part, presets
+from reference_models.catalog import MODELS, make_task, part, presets
 from reference_models.training.precision import PrecisionPolicy
 
 SMALL = {
@@ -46,7 +46,7 @@ EVERYTHING = {  # every part of an iteration that has a state
 
 def task_of(model: str, c_dim: int = 0, **more: object):
     overrides = {**SMALL[model], **more}
-    return part(model, "recipe").make_task("tiny", img_resolution=8, c_dim=c_dim, overrides=overrides)
+    return make_task(model, "tiny", img_resolution=8, c_dim=c_dim, overrides=overrides)
 
 
 def weights(task) -> dict[str, torch.Tensor]:
@@ -229,15 +229,21 @@ def test_float16_needs_a_gpu():
 )
 def test_recipes_that_cannot_be_are_refused(model: str, overrides: dict[str, object], message: str):
     with pytest.raises(UsageError, match=message):
-        part(model, "recipe").make_task("tiny", overrides=overrides)
+        make_task(model, "tiny", overrides=overrides)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_an_unknown_preset_is_refused(model: str):
     with pytest.raises(UsageError, match=r"has no preset 'tinny' \(nearest: tiny"):
-        part(model, "recipe").make_task("tinny")
+        make_task(model, "tinny")
 
 
 def test_a_batch_that_processes_cannot_share_is_refused():
     with pytest.raises(UsageError, match="a batch of 16 images cannot be shared evenly by 3 processes"):
-        part("stylegan2", "recipe").make_task("tiny", num_gpus=3)
+        make_task("stylegan2", "tiny", num_gpus=3)
+
+
+def test_a_minibatch_of_a_later_stage_is_refused_before_training():
+    with pytest.raises(UsageError, match="minibatch at resolution 512 is 4, and 8 processes share it"):
+        make_task("stylegan", "ffhq1024", num_gpus=8)
+    assert make_task("progan", "tiny", num_gpus=8).batch == 32
