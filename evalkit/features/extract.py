@@ -85,10 +85,7 @@ def extract(
     any_table = next(iter(tables.values()))
     for table in tables.values():
         store.describe(table)
-    missing = sorted({shard for table in tables.values() for shard in table.missing()})
-    total = sum(len(any_table.shard_range(shard)) for shard in missing)
-    first = len(missing) * rank // max(world_size, 1)
-    order = missing[first:] + missing[:first]
+    order, total = first_missing(tables, rank, world_size)
     step = max(1, -(-batch_size // extractor.micro_batch)) * extractor.micro_batch
     computed = 0
     parts: dict[str, list[Float32Array]] = {layer: [] for layer in tables}
@@ -101,7 +98,7 @@ def extract(
                     parts[layer].append(rows)
                 if read.ends_shard:
                     store.add_facts(source.fingerprint, read.shard, sorted(sizes), source.notes)
-                    for layer in _absent(tables, read.shard):
+                    for layer in absent(tables, read.shard):
                         tables[layer].write(read.shard, np.concatenate(parts[layer]))
                     computed += len(any_table.shard_range(read.shard))
                     parts = {layer: [] for layer in tables}
@@ -135,7 +132,7 @@ def _reads(tables: Mapping[str, FeatureTable], shards: Iterable[int], step: int)
     done = 0
     for shard in shards:
         indices = any_table.shard_range(shard)
-        if _absent(tables, shard):
+        if absent(tables, shard):
             for start in range(0, len(indices), step):
                 cut = indices[start : start + step]
                 ends = start + step >= len(indices)
@@ -157,5 +154,14 @@ def _read_ahead(
         yield waiting[0], waiting[1].result()
 
 
-def _absent(tables: Mapping[str, FeatureTable], shard: int) -> list[str]:
+def first_missing(tables: Mapping[str, FeatureTable], rank: int, world_size: int) -> tuple[list[int], int]:
+    """Shards that a table misses, in the order in which process ``rank`` should go, and their rows in all."""
+    any_table = next(iter(tables.values()))
+    missing = sorted({shard for table in tables.values() for shard in table.missing()})
+    first = len(missing) * rank // max(world_size, 1)
+    return missing[first:] + missing[:first], sum(len(any_table.shard_range(shard)) for shard in missing)
+
+
+def absent(tables: Mapping[str, FeatureTable], shard: int) -> list[str]:
+    """Layers whose tables lack ``shard`` at this moment."""
     return [layer for layer, table in tables.items() if not table.has(shard)]

@@ -7,15 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evalkit.errors import UsageError, lookup
-from evalkit.protocols import community, gan
+from evalkit.protocols import community, gan, latent
 from evalkit.protocols.spec import NeighbourOptions, Precision, ProtocolSpec
 
-PROTOCOLS: Mapping[str, ProtocolSpec] = {spec.name: spec for spec in (*gan.PROTOCOLS, *community.PROTOCOLS)}
+PROTOCOLS: Mapping[str, ProtocolSpec] = {
+    spec.name: spec for spec in (*gan.PROTOCOLS, *community.PROTOCOLS, *latent.PROTOCOLS)
+}
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "mini": ("fd_mini", "kd_mini", "is_mini", "prdc_mini"),
     "stylegan": ("fid50k_full", "kid50k_full", "pr50k3_full", "is50k"),
     "fidelity": ("fid", "kid", "is", "pr"),
+    "equivariance": ("eqt_int", "eqt_frac", "eqr"),
+    "equivariance50k": ("eqt50k_int", "eqt50k_frac", "eqr50k"),
+    "mini_latent": ("ppl_mini", "ls_mini", "eqt_int", "eqt_frac", "eqr"),
 }
 
 LOCK = Path(__file__).with_name("locked.json")

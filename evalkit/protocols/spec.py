@@ -99,8 +99,80 @@ class NeighbourOptions:
     values: tuple[Literal["precision", "recall", "density", "coverage"], ...]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class PathLengthOptions:
+    """Mean perceptual distance of images a small step apart in a latent space, over the step squared.
+
+    Attributes:
+        space: Where the step is taken: ``z``, or the styles ``w``.
+        sampling: ``full`` steps from anywhere between two latents, ``end`` from one of them.
+        interpolation: Of two z: ``slerp`` on the unit sphere, or ``lerp``. Styles are always joined by lines.
+        epsilon: Length of the step, as a share of the way between the two latents.
+        crop: Whether only the middle counts: rows 3/8 to 7/8 and columns 2/8 to 6/8.
+        reduce: How images shrink: by a box filter to 256 pixels, by the side after the crop
+            (``box-by-crop``) or of the whole image (``box-by-image``); or to 64 pixels (``64``, by areas, or
+            bilinearly from smaller images).
+        pixels: ``float`` images, or ``uint8``, as rounded for viewing.
+        lower: Percentile below which distances are left out.
+        upper: Percentile above which distances are left out.
+        draws: ``seeds`` gives every pair a seed of its own; ``stream`` draws all from one NumPy stream.
+    """
+
+    space: Literal["z", "w"]
+    sampling: Literal["full", "end"]
+    interpolation: Literal["slerp", "lerp"]
+    epsilon: float
+    crop: bool
+    reduce: Literal["box-by-crop", "box-by-image", "64"]
+    pixels: Literal["float", "uint8"]
+    lower: float
+    upper: float
+    draws: Literal["seeds", "stream"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SeparabilityOptions:
+    """exp2 of how much of binary attributes a linear classifier of the latents leaves open.
+
+    Attributes:
+        keep: Share of the samples that are kept: those whose attribute its classifier is surest of.
+        penalty: C of the linear support vector machine.
+        spaces: The latents, each of which is one value.
+    """
+
+    keep: float
+    penalty: float
+    spaces: tuple[Literal["z", "w"], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class EquivarianceOptions:
+    """PSNR between the image of a moved input and the moved image.
+
+    Attributes:
+        operation: ``int``, a shift by whole pixels; ``frac``, by fractions of them; ``rot``, a rotation.
+        translate_max: Largest shift, as a share of the image, in either direction.
+        rotate_max: Largest rotation, as a share of half a turn, in either direction.
+        batch: Images that share one shift or angle.
+    """
+
+    operation: Literal["int", "frac", "rot"]
+    translate_max: float
+    rotate_max: float
+    batch: int
+
+
 Precision = Literal["float32", "bfloat16"]
-Options = FrechetOptions | FrechetInfinityOptions | KernelOptions | InceptionScoreOptions | NeighbourOptions
+Capability = Literal["HasLatents", "Transformable"]
+ModelOptions = PathLengthOptions | SeparabilityOptions | EquivarianceOptions
+Options = (
+    FrechetOptions
+    | FrechetInfinityOptions
+    | KernelOptions
+    | InceptionScoreOptions
+    | NeighbourOptions
+    | ModelOptions
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,19 +231,28 @@ class ProtocolSpec:
     @property
     def needs_data(self) -> bool:
         """Whether real images take part."""
-        return not isinstance(self.options, InceptionScoreOptions)
+        return self.capability is None and not isinstance(self.options, InceptionScoreOptions)
+
+    @property
+    def capability(self) -> Capability | None:
+        """What a model must offer; None where images are enough (`evalkit.adapters.capabilities`)."""
+        if isinstance(self.options, EquivarianceOptions):
+            return "Transformable"
+        return "HasLatents" if isinstance(self.options, (PathLengthOptions, SeparabilityOptions)) else None
 
     @property
     def values(self) -> tuple[str, ...]:
         """Names of the values it reports: the protocol's own name, or one name a part."""
         if isinstance(self.options, NeighbourOptions):
             return tuple(f"{self.name}_{part}" for part in self.options.values)
+        if isinstance(self.options, SeparabilityOptions):
+            return tuple(f"{self.name}_{space}" for space in self.options.spaces)
         return (self.name,)
 
     @property
     def higher_is_better(self) -> bool:
         """Direction of improvement."""
-        return isinstance(self.options, (InceptionScoreOptions, NeighbourOptions))
+        return isinstance(self.options, (InceptionScoreOptions, NeighbourOptions, EquivarianceOptions))
 
     def vary(
         self, *, layer: str | None = None, precision: Precision | None = None, k: int | None = None
@@ -179,9 +260,12 @@ class ProtocolSpec:
         """The same protocol on another layer, in another precision or with another k; its name says so.
 
         The new name carries every change (``fid@192``, ``prdc@192@k3``), since the number is another one. A
-        ``k`` is taken by nearest-neighbour metrics and leaves the others as they are.
+        ``k`` is taken by nearest-neighbour metrics and leaves the others as they are. Metrics of a model
+        itself stay as they are: they fix what they look through.
         """
         spec = self
+        if self.capability is not None:
+            return spec
         if layer is not None and layer != self.layer:
             spec = dataclasses.replace(spec, name=f"{spec.name}@{layer}", layer=layer)
         if precision is not None and precision != self.precision:

@@ -15,10 +15,6 @@ FOLDER = Path(os.environ.get("EVALKIT_GOLDEN") or Path(__file__).resolve().paren
 
 # Patterns of case names, and what they wait for.
 LATER = {
-    "latent metrics (perceptual path length, linear separability)": (
-        "metrics/ppl*", "metrics/linear_separability*", "ppl", "ppl_*", "stylegan1_ppl*", "stylegan1_ls*",
-    ),
-    "equivariance metrics": ("metrics/equivariance_*", "eq_*"),
     "likelihood metrics and models (VDVAE, NVAE, NCP-VAE)": (
         "metrics/nll_dmol*", "likelihood_conventions*", "vdvae_*", "nvae_*", "ncp_*",
     ),

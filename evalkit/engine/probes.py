@@ -1,0 +1,147 @@
+"""Work that asks a model itself, a row a draw: resumable, the same rows for any batch size and world.
+
+Metrics of latents and of equivariance need pairs of images, steps of latents, moved inputs: what to make is
+decided by an index alone. A `Probe` makes the rows of whole groups of indices, always of the same size and
+always the same indices, so neither a batch size nor a number of processes can move a digit. Rows go to the
+feature store (`evalkit.features.store`), where a killed run finds what it had.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from evalkit.features.extract import ExtractReport, Progress, absent, first_missing
+from evalkit.features.store import SHARD_ROWS, FeatureKey, FeatureStore, FeatureTable
+
+Float32Array = npt.NDArray[np.float32]
+Int64Array = npt.NDArray[np.int64]
+
+FORMAT = "evalkit-probe-1"
+
+
+class Probe(Protocol):
+    """What is computed of a model's draws.
+
+    Attributes:
+        name: What progress calls it.
+        layers: Width of the rows of every layer.
+        group: Indices that are computed together; divides `SHARD_ROWS`.
+        settings: Digest of all that decides a row but the model and its index.
+        weights_sha256: Digest of the weights of a network that judges the images, or "".
+        passes: Images made per row, for costs.
+        device_type: ``cpu`` or ``cuda``.
+    """
+
+    name: str
+    layers: Mapping[str, int]
+    group: int
+    settings: str
+    weights_sha256: str
+    passes: int
+    device_type: str
+
+    def __call__(self, indices: range) -> Mapping[str, Float32Array]:
+        """Rows of one group: for each layer ``(len(indices), width)``, of `group` consecutive indices."""
+        ...
+
+
+def draw_seeds(seed: int, stream: str, indices: range) -> Int64Array:
+    """Seeds of latents and of further draws, ``(n,)`` from 0 to 2^32 - 1, one for each index.
+
+    Args:
+        seed: The run's seed; runs of different seeds share no draws.
+        stream: What is drawn, such as ``z0``; streams are independent of each other.
+        indices: Places in the stream.
+    """
+    words = [seed % 2**32, seed // 2**32, *stream.encode()]
+    drawn = [
+        int(np.random.SeedSequence(words, spawn_key=(index,)).generate_state(1, np.uint32)[0])
+        for index in indices
+    ]
+    return np.array(drawn, dtype=np.int64)
+
+
+def draw_uniform(seed: int, stream: str, indices: range, width: int) -> npt.NDArray[np.float64]:
+    """Uniform numbers in [0, 1), ``(n, width)``, one row for each index; see `draw_seeds`."""
+    rows = [np.random.default_rng(int(own)).random(width) for own in draw_seeds(seed, stream, indices)]
+    return np.array(rows).reshape(len(indices), width)
+
+
+def probe_tables(probe: Probe, source: str, num: int, store: FeatureStore) -> dict[str, FeatureTable]:
+    """The tables of ``num`` rows of each layer of ``probe`` on the model of fingerprint ``source``."""
+    return {
+        layer: store.table(
+            FeatureKey(
+                source=source,
+                num_images=num,
+                extractor=probe.name,
+                layer=f"{layer}@{probe.settings}",
+                width=width,
+                weights_sha256=probe.weights_sha256,
+                resize="none",
+                precision="float32",
+                micro_batch=probe.group,
+                device_type=probe.device_type,
+                format=FORMAT,
+            )
+        )
+        for layer, width in probe.layers.items()
+    }
+
+
+def fill(
+    probe: Probe,
+    tables: Mapping[str, FeatureTable],
+    store: FeatureStore,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    progress: Progress | None = None,
+) -> ExtractReport:
+    """Fills the missing shards of ``tables``; see `evalkit.features.extract.extract` for how work is shared.
+
+    Args:
+        probe: What makes the rows; its layers are the keys of ``tables``.
+        tables: Where the rows go.
+        store: The store the tables belong to.
+        rank: This process's place among those that share the work.
+        world_size: How many processes share it.
+        progress: Called with (rows done, rows in all) after every group.
+
+    Raises:
+        StoreError: The store cannot be written.
+        EvalkitError: What the model or the network raises; the shards finished before stay.
+    """
+    assert SHARD_ROWS % probe.group == 0
+    started = time.perf_counter()
+    any_table = next(iter(tables.values()))
+    for table in tables.values():
+        store.describe(table)
+    order, total = first_missing(tables, rank, world_size)
+    done = computed = 0
+    for shard in order:
+        wanted = any_table.shard_range(shard)
+        if absent(tables, shard):
+            parts: dict[str, list[Float32Array]] = {layer: [] for layer in tables}
+            for start in range(wanted.start, wanted.stop, probe.group):
+                rows = probe(range(start, start + probe.group))
+                keep = min(probe.group, wanted.stop - start)
+                for layer in tables:
+                    parts[layer].append(rows[layer][:keep])
+                if progress is not None:
+                    progress(done + start + keep - wanted.start, total)
+            for layer in absent(tables, shard):
+                tables[layer].write(shard, np.concatenate(parts[layer]))
+            computed += len(wanted)
+        done += len(wanted)
+    return ExtractReport(
+        computed=computed,
+        reused=len(any_table) - min(computed, len(any_table)),
+        damaged=sum(len(table.damaged) for table in tables.values()),
+        seconds=time.perf_counter() - started,
+    )
