@@ -1,0 +1,1 @@
+"""Metrics of a model's latents: path lengths, linear separability."""
