@@ -1,4 +1,4 @@
-"""Linear separability (Karras et al. 2019, section 4.2): how well hyperplanes in a latent space tell attributes.
+"""Linear separability (Karras et al. 2019, section 4.2): how well hyperplanes of latents tell attributes.
 
 Official: NVlabs/stylegan@1e0d5c7, metrics/linear_separability.py. For each attribute a classifier gives every
 sample a logit l, and p = softmax([l, -l]) in float32. The samples with the largest max p are kept (the sort
@@ -17,8 +17,8 @@ the score):
   kept is a matter of the listing, by definition).
 * ``LinearSVC`` draws where it solves the dual (no more rows than dimensions): its ``random_state`` is set.
   ``dual="auto"``, the default of scikit-learn from 1.5 on, is named, so that older versions agree.
-* An attribute of which only one class is kept counts as H = 0, as in the official code, and is reported. Other
-  failures of the fit are errors here, where the official code counts them as H = 0 too.
+* An attribute of which only one class is kept counts as H = 0, as in the official code, and is reported.
+  Other failures of the fit are errors here, where the official code counts them as H = 0 too.
 """
 
 from __future__ import annotations
@@ -94,15 +94,17 @@ class Separability:
     @property
     def influence(self) -> Float64Array:
         """float64 ``(n,)``: influence of every sample on `bits`, all attributes together."""
-        return np.sum([each.influence for each in self.attributes], axis=0, dtype=np.float64)
+        total: Float64Array = np.sum([each.influence for each in self.attributes], axis=0, dtype=np.float64)
+        return total
 
 
 def probabilities(logits: npt.NDArray[np.floating]) -> Float32Array:
-    """softmax([l, -l]) in float32: ``(n, 2)`` for logits ``(n,)``; the first column is that of the attribute."""
+    """softmax([l, -l]) in float32, ``(n, 2)`` for logits ``(n,)``; column 0 is "has the attribute"."""
     values = np.asarray(logits, np.float32)
     both = np.stack([values, -values], axis=1)
     powers = np.exp(both - both.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    shares: Float32Array = powers / powers.sum(axis=1, keepdims=True)
+    return shares
 
 
 def most_confident(predictions: Float32Array, num_keep: int) -> Int64Array:
@@ -131,7 +133,8 @@ def _surprise(joint: npt.NDArray[np.floating]) -> Float64Array:
     table = joint.astype(np.float64)
     row = table.sum(axis=1, keepdims=True)
     share = np.divide(table, row, out=np.ones_like(table), where=table > 0)
-    return np.maximum(-np.log2(share), 0.0)
+    surprise: Float64Array = np.maximum(-np.log2(share), 0.0)
+    return surprise
 
 
 def separability(
@@ -140,6 +143,7 @@ def separability(
     *,
     num_keep: int,
     names: Sequence[str] | None = None,
+    penalty: float = 1.0,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Separability:
@@ -150,6 +154,7 @@ def separability(
         logits: ``(n, A)``: of every attribute's classifier, on the images of these latents.
         num_keep: Samples kept for each attribute; officially half of them.
         names: Of the attributes; their numbers where None.
+        penalty: C of the support vector machine.
         seed: Of the solver's draws, where it draws.
         progress: Called with (attributes done, attributes in all).
 
@@ -175,7 +180,17 @@ def separability(
     rank[canonical_order(points)] = np.arange(len(points))
     found = []
     for column, name in enumerate(called):
-        found.append(attribute(points, probabilities(scores[:, column]), num_keep, name, seed, rank))
+        found.append(
+            attribute(
+                points,
+                probabilities(scores[:, column]),
+                num_keep,
+                name,
+                penalty=penalty,
+                seed=seed,
+                rank=rank,
+            )
+        )
         if progress is not None:
             progress(column + 1, num)
     bits = float(sum(each.entropy for each in found))
@@ -190,6 +205,8 @@ def attribute(
     predictions: Float32Array,
     num_keep: int,
     name: str,
+    *,
+    penalty: float = 1.0,
     seed: int = 0,
     rank: Int64Array | None = None,
 ) -> AttributeSeparability:
@@ -200,6 +217,7 @@ def attribute(
         predictions: float32 ``(n, 2)``, as from `probabilities`.
         num_keep: Samples to keep.
         name: The attribute's.
+        penalty: C of the support vector machine.
         seed: Of the solver's draws, where it draws.
         rank: ``(n,)``: place of each row among all in the order in which the solver sees them; that of
             confidence where None.
@@ -210,7 +228,9 @@ def attribute(
         kept = kept[np.argsort(rank[kept])]
     targets = predictions[kept].argmax(axis=1).astype(np.int64)
     classes = tuple(int(each) for each in np.unique(targets))
-    predicted, converged = (targets, True) if len(classes) == 1 else _told(latents[kept], targets, seed)
+    predicted, converged = (
+        (targets, True) if len(classes) == 1 else _told(latents[kept], targets, penalty, seed)
+    )
     joint = joint_table(predicted, targets)
     entropy = conditional_entropy(joint)
     return AttributeSeparability(
@@ -220,11 +240,13 @@ def attribute(
     )  # fmt: skip
 
 
-def _told(rows: npt.NDArray[np.floating], targets: Int64Array, seed: int) -> tuple[Int64Array, bool]:
+def _told(
+    rows: npt.NDArray[np.floating], targets: Int64Array, penalty: float, seed: int
+) -> tuple[Int64Array, bool]:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
-    machine = LinearSVC(dual="auto", random_state=seed % 2**32)
+    machine = LinearSVC(C=penalty, dual="auto", random_state=seed % 2**32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         machine.fit(rows, targets)
