@@ -1,0 +1,1 @@
+"""Equivariance: do pictures move as their input moves."""
