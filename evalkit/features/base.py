@@ -191,18 +191,7 @@ class Extractor(ABC):
                 f"{where}: it holds {len(foreign)} tensors that the network does not have, such as "
                 f"{foreign[0]!r}; {advice}"
             )
-        used = {}
-        for name, shape in wanted.items():
-            value = tensors[name].detach().float()
-            if tuple(value.shape) != tuple(shape):
-                raise WeightsError(
-                    f"{where}: {name!r} has shape {tuple(value.shape)} and should have {tuple(shape)}; "
-                    f"{advice}"
-                )
-            if not np.isfinite(value.numpy()).all():
-                raise WeightsError(f"{where}: {name!r} holds NaN or infinite values; {advice}")
-            used[name] = value
-        return used
+        return fitting_tensors(tensors, wanted, where, advice)
 
 
 def _runs(shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, int]]:
@@ -212,6 +201,35 @@ def _runs(shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, int]]:
         if place == len(shapes) or shapes[place] != shapes[start]:
             yield start, place
             start = place
+
+
+def fitting_tensors(
+    tensors: Mapping[str, torch.Tensor], wanted: Shapes, where: str, advice: str
+) -> dict[str, torch.Tensor]:
+    """The wanted tensors in float32, each found to be there, of its shape, and finite.
+
+    Args:
+        tensors: By name.
+        wanted: Names and shapes.
+        where: How messages begin: which file does not fit what.
+        advice: How they end: what to do.
+
+    Raises:
+        WeightsError: One of them is not.
+    """
+    used = {}
+    for name, shape in wanted.items():
+        if name not in tensors:
+            raise WeightsError(f"{where}: it has no tensor {name!r}; {advice}")
+        value = tensors[name].detach().float()
+        if tuple(value.shape) != tuple(shape):
+            raise WeightsError(
+                f"{where}: {name!r} has shape {tuple(value.shape)} and should have {tuple(shape)}; {advice}"
+            )
+        if not np.isfinite(value.numpy()).all():
+            raise WeightsError(f"{where}: {name!r} holds NaN or infinite values; {advice}")
+        used[name] = value
+    return used
 
 
 def tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:

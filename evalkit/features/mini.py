@@ -25,6 +25,32 @@ def _shapes() -> Shapes:
         return {name: tuple(value.shape) for name, value in mini_net.MiniNet().state_dict().items()}
 
 
+def lay_out(
+    tensors: Mapping[str, torch.Tensor], device: torch.device, dtype: torch.dtype
+) -> mini_net.MiniNet:
+    """The folded network with these tensors, its convolutions in the form that is used for inference.
+
+    Args:
+        tensors: By the names of a folded `mini_net.MiniNet`; without the classifier's, scores mean nothing.
+        device: Where it runs.
+        dtype: Type of weights and activations.
+    """
+    state = {name: tensors.get(name, torch.zeros(shape)) for name, shape in _shapes().items()}
+    with torch.device("meta"):
+        net = mini_net.MiniNet()
+    net.load_state_dict(state, assign=True)
+    net = net.to(device, dtype)
+    for unit in net.modules():
+        if isinstance(unit, mini_net.ConvUnit):
+            conv = unit.conv
+            assert conv.bias is not None
+            unit.conv = Convolution(
+                conv.weight, conv.bias, stride=conv.stride[0], padding=(conv.kernel_size[0] // 2,) * 2,
+                device=device, dtype=dtype,
+            )  # fmt: skip
+    return net.eval()
+
+
 class Mini(Extractor):
     """The bundled classifier."""
 
@@ -41,21 +67,7 @@ class Mini(Extractor):
     def build(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Fills the network and puts its convolutions into the form that is used for inference."""
         self._dtype = getattr(torch, self.precision)
-        # Layer "features" does not use the classifier's tensors; its scores are dropped then.
-        state = {name: tensors.get(name, torch.zeros(shape)) for name, shape in _shapes().items()}
-        with torch.device("meta"):
-            net = mini_net.MiniNet()
-        net.load_state_dict(state, assign=True)
-        net = net.to(self.device, self._dtype)
-        for unit in net.modules():
-            if isinstance(unit, mini_net.ConvUnit):
-                conv = unit.conv
-                assert conv.bias is not None
-                unit.conv = Convolution(
-                    conv.weight, conv.bias, stride=conv.stride[0], padding=(conv.kernel_size[0] // 2,) * 2,
-                    device=self.device, dtype=self._dtype,
-                )  # fmt: skip
-        self._net = net.eval()
+        self._net = lay_out(tensors, self.device, self._dtype)
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """Resizes uint8 images to 32x32 and standardises their channels."""

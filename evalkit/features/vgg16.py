@@ -50,6 +50,23 @@ def _shapes() -> Shapes:
     return {**shapes, **CLASSIFIER}
 
 
+def convolution_groups(
+    tensors: Mapping[str, torch.Tensor], device: torch.device, dtype: torch.dtype
+) -> list[list[Convolution]]:
+    """The convolutions of every row of `GROUPS`, laid out for a device; a rectifier follows each of them."""
+    groups: list[list[Convolution]] = []
+    index = 0
+    for widths in GROUPS:
+        group = []
+        for _ in widths:
+            weight, bias = tensors[f"features.{index}.weight"], tensors[f"features.{index}.bias"]
+            group.append(Convolution(weight, bias, padding=(1, 1), device=device, dtype=dtype))
+            index += 2
+        groups.append(group)
+        index += 1
+    return groups
+
+
 class VGG16(Extractor):
     """VGG16 up to its second fully connected layer."""
 
@@ -68,17 +85,7 @@ class VGG16(Extractor):
         self._dtype = getattr(torch, self.precision)
         self._mean = torch.tensor(MEAN, device=self.device).view(1, 3, 1, 1)
         self._std = torch.tensor(STD, device=self.device).view(1, 3, 1, 1)
-
-        self._groups: list[list[Convolution]] = []
-        index = 0
-        for widths in GROUPS:
-            group = []
-            for _ in widths:
-                weight, bias = tensors[f"features.{index}.weight"], tensors[f"features.{index}.bias"]
-                group.append(Convolution(weight, bias, padding=(1, 1), device=self.device, dtype=self._dtype))
-                index += 2
-            self._groups.append(group)
-            index += 1
+        self._groups = convolution_groups(tensors, self.device, self._dtype)
         self._connected = [
             (
                 tensors[f"{name}.weight"].to(self.device, self._dtype),
