@@ -49,6 +49,9 @@ class Reference:
         model: Its name in the catalogue.
         preset: Of networks and recipe.
         kimg: Thousands of images it is trained on.
+        fit: How the images reach the network's side: ``native`` learns the digits at their own 8x8,
+            ``exact`` their squares of 4x4 as they are, at 32x32.
+        settings: Values that differ from the preset's, as ``evalkit train --set`` takes them.
     """
 
     name: str
@@ -56,6 +59,8 @@ class Reference:
     model: str
     preset: str = "tiny"
     kimg: float
+    fit: str = "native"
+    settings: tuple[str, ...] = ()
 
 
 REFERENCES: Mapping[str, Reference] = {
@@ -66,15 +71,35 @@ REFERENCES: Mapping[str, Reference] = {
         Reference(name="stylegan2", title="StyleGAN2", model="stylegan2", kimg=50),
         Reference(name="stylegan3-t", title="StyleGAN3-T", model="stylegan3", kimg=65),
         Reference(name="stylegan3-r", title="StyleGAN3-R", model="stylegan3", preset="tiny-r", kimg=52),
+        # Equivariance needs images larger than its filters, and StyleGAN3 margins wider than `tiny` has.
+        Reference(
+            name="stylegan3-t-32",
+            title="StyleGAN3-T 32x32",
+            model="stylegan3",
+            kimg=16,
+            fit="exact",
+            settings=("generator.margin_size=8",),
+        ),
+        Reference(
+            name="stylegan3-r-32",
+            title="StyleGAN3-R 32x32",
+            model="stylegan3",
+            preset="tiny-r",
+            kimg=16,
+            fit="exact",
+            settings=("generator.margin_size=4",),
+        ),
+        Reference(name="stylegan2-32", title="StyleGAN2 32x32", model="stylegan2", kimg=24, fit="exact"),
     )
 }
 
 
 def command(reference: Reference, folder: Path, kimg: float, device: str) -> list[str]:
     """The words that train it into ``folder``."""
+    changed = [word for setting in reference.settings for word in ("--set", setting)]
     return [
-        "train", reference.model, "--preset", reference.preset, "--data", TRAIN, "--fit", "native",
-        "--kimg", f"{kimg:g}", "--seed", "0", "--eval", "fd_mini", "--device", device,
+        "train", reference.model, "--preset", reference.preset, "--data", TRAIN, "--fit", reference.fit,
+        *changed, "--kimg", f"{kimg:g}", "--seed", "0", "--eval", "fd_mini", "--device", device,
         "--output", str(folder), "--resume", "auto",
     ]  # fmt: skip
 
