@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
+from evalkit.adapters.capabilities import need
 from evalkit.errors import MetricError, ProtocolError, UsageError
 from evalkit.protocols.spec import (
+    EquivarianceOptions,
     FrechetInfinityOptions,
     FrechetOptions,
     InceptionScoreOptions,
     KernelOptions,
+    ModelOptions,
     NeighbourOptions,
     ProtocolSpec,
+    SeparabilityOptions,
 )
 from evalkit.sources.base import ImageSource
 from evalkit.sources.statistics import ReferenceStatistics
@@ -61,27 +65,67 @@ class Step:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ModelStep:
+    """Draws of a model, shared by all measurements that can look at the same ones.
+
+    Attributes:
+        specs: The protocols it serves; they differ in how many rows they take, or in which layer.
+        num_rows: How many draws, from the first.
+    """
+
+    specs: tuple[ProtocolSpec, ...]
+    num_rows: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What will be measured, and the passes it takes."""
+    """What will be measured, and the passes it takes.
+
+    Attributes:
+        measurements: Protocols with their counts.
+        steps: Passes of images through networks.
+        model_steps: Draws of the model.
+        inapplicable: Protocols that ask of the model what it does not offer, with the reason.
+    """
 
     measurements: tuple[Measurement, ...]
     steps: tuple[Step, ...]
+    model_steps: tuple[ModelStep, ...] = ()
+    inapplicable: tuple[tuple[ProtocolSpec, str], ...] = ()
 
 
 def make_plan(
-    protocols: Sequence[ProtocolSpec], samples: ImageSource, data: ImageSource | ReferenceStatistics | None
+    protocols: Sequence[ProtocolSpec],
+    samples: ImageSource,
+    data: ImageSource | ReferenceStatistics | None,
+    model: Any = None,  # noqa: ANN401 - any model
 ) -> Plan:
     """Plans ``protocols`` on ``samples`` against ``data``.
 
+    Args:
+        protocols: What to measure.
+        samples: The images to judge; those of ``model`` where there is one.
+        data: Real images, or their statistics.
+        model: What the samples come from, where that can be asked.
+
     Raises:
-        UsageError: A protocol needs real images and none were given.
+        UsageError: A protocol needs real images or a model and none were given, or there is nothing that the
+            model can be asked.
         ProtocolError: Counts or reference statistics do not fit a protocol.
         MetricError: There are too few images for a metric to be defined.
     """
-    measurements = tuple(_measurement(spec, samples, data) for spec in protocols)
+    inapplicable = [(spec, why) for spec in protocols if (why := _lacking(spec, model))]
+    lacking = {spec.name for spec, _ in inapplicable}
+    measurements = tuple(
+        _measurement(spec, samples, data) for spec in protocols if spec.name not in lacking
+    )
+    if not measurements:
+        raise UsageError("; ".join(dict.fromkeys(why for _, why in inapplicable)))
     grouped: dict[tuple[Role, str, str, str], tuple[dict[str, None], int]] = {}
     for item in measurements:
         spec = item.spec
+        if spec.capability is not None:
+            continue
         roles: list[tuple[Role, int]] = [("samples", item.num_fake)]
         if spec.needs_data and isinstance(data, ImageSource) and item.num_real is not None:
             roles.append(("data", item.num_real))
@@ -100,7 +144,43 @@ def make_plan(
         )
         for (role, name, resize, precision), (layers, num) in grouped.items()
     )
-    return Plan(measurements=measurements, steps=steps)
+    return Plan(
+        measurements=measurements,
+        steps=steps,
+        model_steps=_model_steps(measurements),
+        inapplicable=tuple(inapplicable),
+    )
+
+
+def _lacking(spec: ProtocolSpec, model: Any) -> str | None:  # noqa: ANN401
+    # Why a protocol cannot ask this model; None where it can, or needs images alone.
+    if spec.capability is None:
+        return None
+    if model is None:
+        raise UsageError(
+            f"{spec.name} asks a model itself and cannot be computed from images; name the model with --model"
+        )
+    try:
+        need(model, spec.capability, spec.name)
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def _model_steps(measurements: Sequence[Measurement]) -> tuple[ModelStep, ...]:
+    # One for each way of drawing: protocols that differ in count or layer alone share their rows.
+    grouped: dict[tuple[str, ModelOptions], list[Measurement]] = {}
+    for item in measurements:
+        options = item.spec.options
+        if not isinstance(options, ModelOptions):
+            continue
+        if isinstance(options, EquivarianceOptions):
+            options = dataclasses.replace(options, operation="int")
+        grouped.setdefault((item.spec.extractor, options), []).append(item)
+    return tuple(
+        ModelStep(specs=tuple(item.spec for item in items), num_rows=max(item.num_fake for item in items))
+        for items in grouped.values()
+    )
 
 
 def _measurement(
@@ -143,6 +223,8 @@ def _check_count(spec: ProtocolSpec, num: int, what: str, where: str) -> None:
     elif isinstance(options, FrechetInfinityOptions):
         least = 2 * options.num_points
         why = f"its {options.num_points} sample sizes need at least {least} images"
+    elif isinstance(options, SeparabilityOptions):
+        least, why = 4, "classifiers need at least two samples of those that are kept"
     else:
         least, why = 2, "a spread needs at least 2 images"
     if num < least:

@@ -8,15 +8,21 @@ feature store (`evalkit.features.store`), where a killed run finds what it had.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import time
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from evalkit.adapters.samples import Labels, labels_for
 from evalkit.features.extract import ExtractReport, Progress, absent, first_missing
 from evalkit.features.store import SHARD_ROWS, FeatureKey, FeatureStore, FeatureTable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Float32Array = npt.NDArray[np.float32]
 Int64Array = npt.NDArray[np.int64]
@@ -145,3 +151,59 @@ def fill(
         damaged=sum(len(table.damaged) for table in tables.values()),
         seconds=time.perf_counter() - started,
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """A model, and how it is to be asked.
+
+    Attributes:
+        model: Fits `evalkit.adapters.capabilities`.
+        seed: The run's seed.
+        labels: Classes of a conditional model (`evalkit.adapters.samples.labels_for`).
+        truncation_psi: Pull towards the average w; 1 is none, as protocols have it.
+        truncation_cutoff: How many layers are pulled; None leaves it to the model.
+    """
+
+    model: Any
+    seed: int
+    labels: Labels = None
+    truncation_psi: float = 1.0
+    truncation_cutoff: int | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the model, 0 where it has none."""
+        return int(getattr(self.model, "num_classes", 0))
+
+    @property
+    def device_type(self) -> str:
+        """Where the model makes its latents: ``cpu`` or ``cuda``."""
+        return str(self.model.latents(np.zeros(1, np.int64)).device.type)
+
+    def classes(self, seeds: Int64Array) -> Int64Array | None:
+        """The class of every seed, ``(n,)``, or None for a model without classes.
+
+        Raises:
+            UsageError: A conditional model got no labels, or they do not fit.
+        """
+        return labels_for(seeds, self.labels, self.num_classes, self.model.name)
+
+    def styles(self, z: Tensor, classes: Int64Array | None) -> Tensor:
+        """Styles of latents of the drawn classes."""
+        truncation: dict[str, Any] = {}
+        if self.truncation_psi != 1:
+            truncation = {"truncation_psi": self.truncation_psi, "truncation_cutoff": self.truncation_cutoff}
+        w: Tensor = self.model.map(z, classes, **truncation)
+        return w
+
+    def facts(self) -> dict[str, Any]:
+        """All that decides the model's answers but the model, for digests."""
+        labels = self.labels
+        if isinstance(labels, np.ndarray):
+            labels = hashlib.sha256(labels.tobytes()).hexdigest()
+        return {
+            "seed": self.seed,
+            "labels": labels if self.num_classes else None,
+            "truncation": [self.truncation_psi, self.truncation_cutoff],
+        }

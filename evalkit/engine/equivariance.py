@@ -1,0 +1,107 @@
+"""Equivariance of a model: squared errors of its images of moved inputs, a row an image.
+
+Each image has a seed of its own for its latent and its class; the images of a group share one shift or one
+angle, which is drawn from the group's place in the run, for each operation by itself. Rows hold the move as
+well, so that any of them can be made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from evalkit.adapters.capabilities import need
+from evalkit.digest import digest
+from evalkit.engine.probes import Subject, draw_seeds, draw_uniform
+from evalkit.protocols.spec import EquivarianceOptions, ProtocolSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from evalkit.metrics.equivariance.eq import Compared, Move, Operation
+
+Float32Array = npt.NDArray[np.float32]
+
+# Columns of a row.
+COLUMNS = ("squared_error", "counted", "tx", "ty", "angle")
+
+
+class EquivarianceProbe:
+    """Errors under shifts and rotations; an `evalkit.engine.probes.Probe`.
+
+    Attributes:
+        name: For progress.
+        layers: One an operation: ``int``, ``frac``, ``rot``; `COLUMNS` wide.
+        group: Images that share a move.
+        settings: Digest of the largest moves, seed, labels and truncation.
+        weights_sha256: None take part.
+        passes: Images made per row: the original, and one an operation.
+        device_type: Where the model makes its latents.
+    """
+
+    name = "equivariance"
+    weights_sha256 = ""
+    layers: Mapping[str, int]
+    group: int
+    passes: int
+
+    def __init__(self, subject: Subject, spec: ProtocolSpec, operations: tuple[Operation, ...]) -> None:
+        """Checks what the model can be asked; nothing is drawn yet.
+
+        Args:
+            subject: The model and how to ask it.
+            spec: A protocol with `EquivarianceOptions`; its operation is one of ``operations``.
+            operations: What to measure of the same images.
+
+        Raises:
+            UsageError: The model cannot transform its input, or labels do not fit it.
+        """
+        need(subject.model, "Transformable", spec.name)
+        need(subject.model, "HasLatents", spec.name)
+        assert isinstance(spec.options, EquivarianceOptions)
+        self._subject, self._options = subject, spec.options
+        subject.classes(np.zeros(1, np.int64))
+        self.layers = dict.fromkeys(operations, len(COLUMNS))
+        self.group = spec.options.batch
+        self.passes = 1 + len(operations)
+        self.device_type = subject.device_type
+        largest = [spec.options.translate_max, spec.options.rotate_max]
+        self.settings = digest({"largest": largest, "batch": self.group, **subject.facts()})
+
+    def __call__(self, indices: range) -> Mapping[str, Float32Array]:
+        """Rows of one group: ``(len(indices), 5)`` for each operation."""
+        import torch
+
+        rows = {}
+        with torch.no_grad():
+            for operation, move, found in self.compared(indices):
+                sums = found.sums()
+                row = np.broadcast_to(np.array(move), (len(sums), 3))
+                rows[operation] = np.concatenate([sums, row], axis=1).astype(np.float32)
+        return rows
+
+    def compared(self, indices: range) -> list[tuple[Operation, Move, Compared]]:
+        """The images of one group under one move an operation, and what is expected of them."""
+        from evalkit.metrics.equivariance.eq import compare, draw_move
+
+        subject, options = self._subject, self._options
+        seeds = draw_seeds(subject.seed, "equivariance", indices)
+        w = subject.styles(subject.model.latents(seeds), subject.classes(seeds))
+
+        def synthesis(transform: Tensor) -> Tensor:
+            images: Tensor = subject.model.synthesise(w, transform=transform)
+            return images
+
+        original: Tensor = subject.model.synthesise(w)
+        group = indices.start // self.group
+        found = []
+        for operation in self.layers:
+            uniform = draw_uniform(subject.seed, f"move {operation}", range(group, group + 1), 2)[0]
+            move = draw_move(
+                operation, uniform, translate_max=options.translate_max, rotate_max=options.rotate_max
+            )
+            found.append((operation, move, compare(synthesis, original, operation, move)))
+        return found
