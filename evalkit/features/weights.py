@@ -109,6 +109,15 @@ WEIGHTS: Mapping[str, WeightsEntry] = {
             bundled=True,
             what="the bundled CIFAR-10 classifier",
         ),
+        WeightsEntry(
+            name="attributes-digits",
+            filename="attributes-digits-v1.safetensors",
+            sha256="6d5260a468633507a9331345ed31567c4531bbdc7b3e3e49c5a87040b02bf8e9",
+            size=228_844,
+            licence="Apache-2.0 (evalkit)",
+            bundled=True,
+            what="the bundled classifiers of digits, for linear separability",
+        ),
     )
 }
 
