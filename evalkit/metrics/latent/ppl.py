@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FloatArray = npt.NDArray[np.float64]
-Bounds = Literal["outer", "lower"]
 
 BOX_SIDE = 256  # what box filters shrink to
 AREA_SIDE = 64
@@ -79,17 +78,16 @@ class Trimmed(NamedTuple):
     kept: FloatArray
 
 
-def trimmed(values: npt.ArrayLike, low: float, high: float, rule: Bounds = "outer") -> Trimmed:
+def trimmed(values: npt.ArrayLike, low: float, high: float) -> Trimmed:
     """The mean of the values between two percentiles, in float64.
+
+    Of a percentile that falls between two values the outer one is the bound: the sorted values
+    ``floor(low (n - 1) / 100)`` and ``ceil(high (n - 1) / 100)``.
 
     Args:
         values: ``(n,)``, n at least 1.
         low: Percentile of the lower bound, 0 to 100.
         high: Percentile of the upper bound, at least ``low``.
-        rule: Which value stands for a percentile that falls between two: ``outer`` takes the lower one at
-            the lower bound and the higher one at the upper bound, sorted values ``floor(low (n - 1) / 100)``
-            and ``ceil(high (n - 1) / 100)`` (StyleGAN, torch-fidelity); ``lower`` takes the lower one at both
-            (Lightning-AI/torchmetrics@dab0333).
 
     Raises:
         MetricError: There are no values, or one of them is not finite.
@@ -103,12 +101,13 @@ def trimmed(values: npt.ArrayLike, low: float, high: float, rule: Bounds = "oute
             "generator failed there: check its weights and precision"
         )
     lower = float(np.percentile(found, low, method="lower"))
-    upper = float(np.percentile(found, high, method=_UPPER[rule]))
-    kept = found[(lower <= found) & (found <= upper)]
+    return between(found, lower, float(np.percentile(found, high, method="higher")))
+
+
+def between(values: FloatArray, lower: float, upper: float) -> Trimmed:
+    """The mean of the values within two bounds, of which one at least lies there."""
+    kept = values[(lower <= values) & (values <= upper)]
     return Trimmed(float(kept.mean()), lower, upper, kept)
-
-
-_UPPER: dict[str, Literal["higher", "lower"]] = {"outer": "higher", "lower": "lower"}
 
 
 def prepare(images: Tensor, options: PathOptions) -> Tensor:
