@@ -32,10 +32,11 @@ def exponential_estimate(
 
     Returns:
         The estimate. The interval is that of ``bits``, cut at 0, raised to the power. Where no prediction at
-        all was wrong no sample has any influence, and the interval ends where the rule of three does: with
-        95 % certainty none of the ``perfect`` shares of wrong predictions is above log(20 perfect) /
-        ``num_judged``, and a share e of wrong predictions leaves at most h(e) bits open, h the binary entropy
-        (h is concave). Where nothing could be wrong either (``perfect`` is 0), no error is defined.
+        all was wrong no sample has any influence, and the interval ends where the rule of three does: if
+        wrong predictions of different attributes are independent, none of them in ``num_judged`` samples
+        says that their shares add up to at most 3 / ``num_judged``, with 95 % certainty. A share e leaves at
+        most h(e) bits open, h the binary entropy, and most if all ``perfect`` shares are equal (h is
+        concave). Where nothing could be wrong either (``perfect`` is 0), no error is defined.
     """
     value = 2.0**bits
     spread = float(np.sqrt(influence @ influence)) / len(influence)
@@ -45,12 +46,12 @@ def exponential_estimate(
             method="none: there is no attribute of which both classes were seen", notes=notes,
         )  # fmt: skip
     if spread == 0:
-        share = min(math.log(20 * perfect) / num_judged, 0.5)
+        share = min(3 / (num_judged * perfect), 0.5)
         most = -share * math.log2(share) - (1 - share) * math.log2(1 - share)
         return Estimate(
             value=value, standard_error=0.0, interval=(value, 2.0 ** (bits + perfect * most)),
-            method="no prediction was wrong: rule of three for the share of wrong ones; the classifiers are "
-            "held fixed", notes=notes,
+            method="no prediction was wrong: rule of three for the share of wrong ones, taken as independent "
+            "over attributes; the classifiers are held fixed", notes=notes,
         )  # fmt: skip
     low, high = normal_interval(bits, spread)
     return Estimate(

@@ -23,9 +23,9 @@ def measure_separability(
         names: Of the attributes; their numbers where None.
 
     Returns:
-        One number a space. Its extras: ``entropy_<attribute>`` in bits and ``accuracy_<attribute>`` of the
-        hyperplane, ``bits``, their sum, ``num_kept`` samples behind each, and ``num_one_class``, the
-        attributes that count as 0 because only one class was among them.
+        One number a space. Its extras: ``entropy_<attribute>`` in bits and ``bits``, their sum;
+        ``accuracy_<attribute>`` of the hyperplane, where there are two classes to tell; ``num_kept``, the
+        samples behind each; ``num_one_class``, attributes that count as 0 because one class was kept.
 
     Raises:
         MetricError: Values are not finite, or there are too few rows to keep a share of.
@@ -40,7 +40,7 @@ def measure_separability(
         )
         told = [each for each in result.attributes if not each.one_class]
         extras = {f"entropy_{each.name}": each.entropy for each in result.attributes}
-        extras |= {f"accuracy_{each.name}": each.accuracy for each in result.attributes}
+        extras |= {f"accuracy_{each.name}": each.accuracy for each in told}
         extras |= {
             "bits": result.bits,
             "num_kept": float(num_keep),

@@ -39,7 +39,8 @@ Int64Array = npt.NDArray[np.int64]
 
 # Share of the kept samples, the least confident, that speak for those at the threshold.
 _RIM = 0.1
-# Kept samples for each dimension below which judging an SVM on what it was fitted to flatters it visibly.
+# Kept samples of the rarer class for each dimension, below which judging a classifier on what it was fitted to
+# flatters it much: ten events per variable (Peduzzi et al. 1996).
 _FEW = 10
 
 
@@ -82,7 +83,7 @@ class Separability:
         bits: Sum of the attributes' conditional entropies.
         attributes: What each contributes.
         num_keep: Samples kept for each attribute.
-        notes: What a reader must know: attributes of one class, fits that did not converge, few samples.
+        notes: What a reader must know: attributes of one class, fits that did not converge, rare classes.
     """
 
     score: float
@@ -291,9 +292,15 @@ def _notes(found: Sequence[AttributeSeparability], num_keep: int, width: int) ->
         )
     if unfinished := [each.name for each in found if not each.converged]:
         notes.append(f"the SVM had not converged when its iterations ended for: {', '.join(unfinished)}")
-    if num_keep < _FEW * width and len(alone) < len(found):
+    rare = [
+        each.name
+        for each in found
+        if not each.one_class and each.joint.sum(axis=0).min() * num_keep < _FEW * width
+    ]
+    if rare:
         notes.append(
-            f"{num_keep:,} samples for {width} dimensions are few: the SVM is judged on what it was fitted "
-            "to, which lowers the score; compare only with scores of as many samples"
+            f"{len(rare)} of {len(found)} attributes had fewer than {_FEW} samples of their rarer class for "
+            f"each of {width} dimensions: the SVM is judged on what it was fitted to, which lowers the score; "
+            f"compare only with scores of as many samples ({', '.join(rare)})"
         )
     return tuple(notes)
