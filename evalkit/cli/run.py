@@ -70,6 +70,10 @@ def run(
     z_dim: ZDim = None,
     value_range: Range = RangeName.signed,
     num_classes: NumClasses = 0,
+    attributes: Annotated[
+        str | None,
+        typer.Option(help="Attribute classifiers of ls: digits, or a file of `attributes train`."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Use so many of the samples.")] = None,
     data_limit: Annotated[int | None, typer.Option(help="Use so many of the real images.")] = None,
     subset_seed: Annotated[
@@ -106,6 +110,7 @@ def run(
         "limit": limit, "data_limit": data_limit, "subset_seed": subset_seed, "seed": seed,
         "skip_broken": skip_broken, "truncation_psi": truncation, "truncation_cutoff": truncation_cutoff,
         "labels": labels, "z_dim": z_dim, "value_range": value_range.value, "num_classes": num_classes,
+        "attributes": attributes,
         "reference_models": context.obj, "root": root, "download": download, "device": device.value,
         "batch_size": batch_size, "weights_dir": weights_dir, "weights": parse_weights(weights or []),
         "cache_dir": cache_dir, "reporter": reporter(),

@@ -8,8 +8,9 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from evalkit.engine.judges import readiness
 from evalkit.errors import EvalkitError
-from evalkit.features.catalog import EXTRACTORS, weights_status
+from evalkit.features.catalog import EXTRACTORS
 from evalkit.files import cache_root
 from evalkit.protocols.catalog import PROTOCOLS
 from evalkit.records.manifest import package_versions
@@ -28,7 +29,7 @@ def doctor(*, weights_dir: Path | None = None, cache_dir: Path | None = None) ->
 
     protocols = {}
     for name, spec in PROTOCOLS.items():
-        state = weights_status(spec.extractor, (spec.layer,), weights_dir=weights_dir)
+        state = readiness(spec, weights_dir)
         protocols[name] = "ready" if state.ok else state.detail
     return {
         "python": platform.python_version(),

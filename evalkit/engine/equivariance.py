@@ -64,6 +64,7 @@ class EquivarianceProbe:
         assert isinstance(spec.options, EquivarianceOptions)
         self._subject, self._options = subject, spec.options
         subject.classes(np.zeros(1, np.int64))
+        self._operations = operations
         self.layers = dict.fromkeys(operations, len(COLUMNS))
         self.group = spec.options.batch
         self.passes = 1 + len(operations)
@@ -75,7 +76,7 @@ class EquivarianceProbe:
         """Rows of one group: ``(len(indices), 5)`` for each operation."""
         import torch
 
-        rows = {}
+        rows: dict[str, Float32Array] = {}
         with torch.no_grad():
             for operation, move, found in self.compared(indices):
                 sums = found.sums()
@@ -98,7 +99,7 @@ class EquivarianceProbe:
         original: Tensor = subject.model.synthesise(w)
         group = indices.start // self.group
         found = []
-        for operation in self.layers:
+        for operation in self._operations:
             uniform = draw_uniform(subject.seed, f"move {operation}", range(group, group + 1), 2)[0]
             move = draw_move(
                 operation, uniform, translate_max=options.translate_max, rotate_max=options.rotate_max

@@ -9,6 +9,7 @@ from typing import Any
 
 from evalkit.adapters.resolve import ReferenceModels
 from evalkit.digest import plain
+from evalkit.engine.judges import judge_of
 from evalkit.errors import lookup
 from evalkit.features.catalog import EXTRACTORS
 from evalkit.features.weights import WEIGHTS, status, weights_dir
@@ -84,7 +85,7 @@ def describe(name: str) -> dict[str, Any]:
         UsageError: No protocol has this name; the nearest are offered.
     """
     spec = lookup(name, PROTOCOLS, "protocol")
-    info = EXTRACTORS[spec.extractor]
+    judge = judge_of(spec)
     fields: dict[str, Any] = {"id": spec.id, "digest": spec.digest}
     for field in dataclasses.fields(spec):
         if field.name not in ("options", "about"):
@@ -98,6 +99,7 @@ def describe(name: str) -> dict[str, Any]:
     fields["title"] = spec.about.title
     fields["source"] = spec.about.source
     fields["deviates"] = spec.about.deviates or "nowhere known"
-    fields["network"] = info.source
-    fields["files"] = ", ".join(WEIGHTS[weights].filename for weights in info.weights)
+    fields["needs"] = spec.capability or ("data" if spec.needs_data else "samples alone")
+    fields["network"] = judge.source
+    fields["files"] = ", ".join(WEIGHTS[weights].filename for weights in judge.weights)
     return fields

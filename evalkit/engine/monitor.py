@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.engine.distributed import world
+from evalkit.engine.judges import readiness
 from evalkit.engine.progress import Reporter
 from evalkit.engine.run import evaluate
-from evalkit.errors import EvalkitError, TrainingError
+from evalkit.errors import EvalkitError, TrainingError, WeightsError
 from evalkit.protocols import catalog
 from evalkit.records.schema import Record, Training
 
@@ -76,11 +77,10 @@ class TrainingMonitor:
             UsageError: A name is unknown; the nearest are offered.
             WeightsError: Weights are missing, partial or wrong; the message says what to do.
         """
-        from evalkit.features.catalog import EXTRACTORS, find_weights
-        from evalkit.features.weights import weights_dir
-
         for spec in catalog.select(list(metrics)):
-            find_weights(EXTRACTORS[spec.extractor], [spec.layer], weights_dir(self.weights_dir), {})
+            state = readiness(spec, self.weights_dir)
+            if not state.ok:
+                raise WeightsError(f"{spec.name} cannot be measured: {state.detail}")
 
     def measure(
         self,

@@ -82,12 +82,14 @@ class Plan:
     """What will be measured, and the passes it takes.
 
     Attributes:
-        measurements: Protocols with their counts.
+        protocols: All that were asked for, in order.
+        measurements: Those that apply, with their counts.
         steps: Passes of images through networks.
         model_steps: Draws of the model.
         inapplicable: Protocols that ask of the model what it does not offer, with the reason.
     """
 
+    protocols: tuple[ProtocolSpec, ...]
     measurements: tuple[Measurement, ...]
     steps: tuple[Step, ...]
     model_steps: tuple[ModelStep, ...] = ()
@@ -116,9 +118,7 @@ def make_plan(
     """
     inapplicable = [(spec, why) for spec in protocols if (why := _lacking(spec, model))]
     lacking = {spec.name for spec, _ in inapplicable}
-    measurements = tuple(
-        _measurement(spec, samples, data) for spec in protocols if spec.name not in lacking
-    )
+    measurements = tuple(_measurement(spec, samples, data) for spec in protocols if spec.name not in lacking)
     if not measurements:
         raise UsageError("; ".join(dict.fromkeys(why for _, why in inapplicable)))
     grouped: dict[tuple[Role, str, str, str], tuple[dict[str, None], int]] = {}
@@ -145,6 +145,7 @@ def make_plan(
         for (role, name, resize, precision), (layers, num) in grouped.items()
     )
     return Plan(
+        protocols=tuple(protocols),
         measurements=measurements,
         steps=steps,
         model_steps=_model_steps(measurements),

@@ -11,6 +11,7 @@ from evalkit.engine.cost import Costs
 from evalkit.records.schema import Record
 from evalkit.uncertainty.format import MISSING, number
 
+NOT_APPLICABLE = "n/a"
 _PIPED_WIDTH = 160
 
 
@@ -43,7 +44,6 @@ def print_records(records: Sequence[Record], output: Path) -> None:
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "metric" else "right", overflow="fold")
     for record in records:
-        assert record.value is not None
         spread = record.standard_error
         interval = MISSING
         if record.ci95 is not None:
@@ -52,18 +52,18 @@ def print_records(records: Sequence[Record], output: Path) -> None:
         bias = [MISSING if record.bias is None else number(record.bias, spread)] if biased else []
         table.add_row(
             f"{record.metric} {'↑' if record.higher_is_better else '↓'}",
-            number(record.value, spread),
+            NOT_APPLICABLE if record.value is None else number(record.value, spread),
             MISSING if spread is None else f"{spread:.2g}",
             interval,
             *bias,
-            f"{record.samples.num:,}",
+            MISSING if record.value is None else f"{record.samples.num:,}",
             MISSING if real is None else f"{real:,}",
         )
     console = _console()
     console.print(table)
     said: dict[str, list[str]] = {}
     for record in records:
-        for text in (record.ci_method, *record.notes):
+        for text in (record.reason, record.ci_method, *record.notes):
             if text:
                 said.setdefault(text, []).append(record.metric)
     for text, metrics in said.items():
@@ -89,16 +89,32 @@ def print_plan(costs: Costs) -> None:
         passes.add_column(heading)
     for cost in costs.steps:
         step = cost.step
-        time = "weights missing" if cost.seconds is None else f"{cost.seconds:.0f} s"
         passes.add_row(
             step.role, f"{step.extractor} ({step.resize}, {step.precision})", ", ".join(step.layers),
             f"{step.num_images - cost.num_stored:,}", f"{cost.num_stored:,}", f"{cost.gmac:,.1f}",
-            f"{cost.megabytes:,.1f}", time,
+            f"{cost.megabytes:,.1f}", _time(cost.seconds),
         )  # fmt: skip
-    console.print(passes)
-    for cost in costs.steps:
-        if cost.problem:
-            console.print(cost.problem, markup=False)
+    if costs.steps:
+        console.print(passes)
+    if costs.model_steps:
+        draws = Table(title="will ask the model")
+        for heading in ("for", "draws", "on file", "images to make", "MB on disk", "time"):
+            draws.add_column(heading)
+        for asked in costs.model_steps:
+            draws.add_row(
+                asked.name, f"{asked.num_rows:,}", f"{asked.num_stored:,}", f"{asked.images:,}",
+                f"{asked.megabytes:,.1f}", _time(asked.seconds),
+            )  # fmt: skip
+        console.print(draws)
+    for problem in [each.problem for each in costs.steps] + [each.problem for each in costs.model_steps]:
+        if problem:
+            console.print(problem, markup=False)
+    for _, why in costs.inapplicable:
+        console.print(f"not applicable: {why}", markup=False)
+
+
+def _time(seconds: float | None) -> str:
+    return "weights missing" if seconds is None else f"{seconds:.0f} s"
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], to_stdout: bool = False) -> None:

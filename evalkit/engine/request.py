@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from evalkit.adapters.resolve import ReferenceModels, open_model
-from evalkit.adapters.samples import ModelSource
+from evalkit.adapters.samples import Labels, ModelSource
 from evalkit.engine.device import pick_device
 from evalkit.engine.distributed import World, world
+from evalkit.engine.judges import ANY_BUNDLE
 from evalkit.engine.plan import Plan, make_plan
 from evalkit.engine.progress import Reporter, Silent
 from evalkit.errors import UsageError
@@ -49,6 +50,7 @@ class Arguments(TypedDict, total=False):
     z_dim: int | None
     value_range: str
     num_classes: int
+    attributes: str | Path | None
     reference_models: ReferenceModels | None
     limit: int | None
     data_limit: int | None
@@ -69,10 +71,15 @@ class Arguments(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What was asked for, resolved: protocols, images and how networks run."""
+    """What was asked for, resolved: protocols, images, how a model is asked, and how networks run."""
 
     plan: Plan
     samples: ImageSource
+    model: Any
+    labels: Labels
+    truncation_psi: float
+    truncation_cutoff: int | None
+    attributes: str | Path | None
     data: ImageSource | ReferenceStatistics | None
     name: str
     data_name: str
@@ -106,6 +113,7 @@ def prepare(
     z_dim: int | None = None,
     value_range: str = "signed",
     num_classes: int = 0,
+    attributes: str | Path | None = None,
     reference_models: ReferenceModels | None = None,
     limit: int | None = None,
     data_limit: int | None = None,
@@ -145,6 +153,8 @@ def prepare(
         z_dim: Width of the latents of a model from outside.
         value_range: Range of its images: ``signed`` for [-1, 1], ``unit`` for [0, 1].
         num_classes: Its number of classes.
+        attributes: Bundle of attribute classifiers that linear separability (``ls``) looks through: a name,
+            or a file.
         reference_models: What opens this project's own models by name, and official checkpoints.
         limit: Use so many of the samples.
         data_limit: Use so many of the real images.
@@ -177,6 +187,11 @@ def prepare(
             f"--subset-seed {subset_seed} draws a limited number of images and no limit was given; add "
             "--limit or --data-limit, or leave the seed out to use all images"
         )
+    if attributes is not None and not any(spec.extractor == ANY_BUNDLE for spec in protocols):
+        raise UsageError(
+            f"--attributes {attributes} belongs to ls, which is not among the metrics; leave it out, or ask "
+            "for ls (ls_mini has its own)"
+        )
     shared: dict[str, Any] = {
         "skip_broken": skip_broken,
         "root": root,
@@ -203,12 +218,14 @@ def prepare(
         training = training or _training_of(opened)
         count = _count(opened.name, num, wanted, limit, real)
         known = real.labels if labels is None and isinstance(real, ImageSource) else None
+        classes = labels if known is None else known
         samples = ModelSource(
-            opened, count, seed, labels=labels if known is None else known, truncation_psi=truncation_psi,
+            opened, count, seed, labels=classes, truncation_psi=truncation_psi,
             truncation_cutoff=truncation_cutoff,
         )  # fmt: skip
         num = None
     else:
+        opened = classes = None
         _refuse_model_options(truncation_psi, truncation_cutoff, labels, z_dim, num_classes, value_range)
     fake = resolve(
         samples,
@@ -228,8 +245,13 @@ def prepare(
     apart = kept if samples_cache_dir is None else Path(samples_cache_dir)
     store = FeatureStore(kept / "features")
     return Request(
-        plan=make_plan(protocols, fake, real),
+        plan=make_plan(protocols, fake, real, opened),
         samples=fake,
+        model=opened,
+        labels=classes,
+        truncation_psi=truncation_psi,
+        truncation_cutoff=truncation_cutoff,
+        attributes=attributes,
         data=real,
         name=name or fake.spec,
         data_name=data_name or (real.spec if real is not None else ""),

@@ -6,12 +6,14 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.digest import plain
-from evalkit.engine.cost import Costs, estimate_costs
+from evalkit.engine.cost import Costs, estimate_costs, model_step_cost
 from evalkit.engine.device import describe_device, pick_device
+from evalkit.engine.model_steps import OpenStep, measure_rows, open_step
 from evalkit.engine.plan import Measurement, Role, Step
+from evalkit.engine.probes import fill
 from evalkit.engine.procedures.distribution import Measured, measure
 from evalkit.engine.request import Arguments, Request, prepare
 from evalkit.errors import EvalkitError, ProtocolError
@@ -31,6 +33,13 @@ if TYPE_CHECKING:
 Tables = dict[tuple[Role, str, str, str], dict[str, FeatureTable]]
 
 
+class _Looked(NamedTuple):
+    # What a protocol looked through, for its record.
+    weights_sha256: str
+    weights_file: str
+    device: str
+
+
 def plan(**arguments: Unpack[Arguments]) -> Costs:
     """What `evaluate` would do with the same arguments, and what it would cost. Nothing is computed or filed.
 
@@ -38,7 +47,9 @@ def plan(**arguments: Unpack[Arguments]) -> Costs:
         EvalkitError: The request cannot be run; the message says why.
     """
     request = prepare(**arguments)
-    return estimate_costs(request.plan, lambda step: _open(request, step))
+    return estimate_costs(
+        request.plan, lambda step: _open(request, step), lambda step: open_step(request, step)
+    )
 
 
 def evaluate(*, output: Path | str | None = Path("results"), **arguments: Unpack[Arguments]) -> list[Record]:
@@ -50,7 +61,8 @@ def evaluate(*, output: Path | str | None = Path("results"), **arguments: Unpack
             ``data`` wherever a metric compares with real images.
 
     Returns:
-        The records, in the order of ``metrics``. Under ``torchrun`` the list is empty but on process 0.
+        The records, in the order of ``metrics``; a metric that does not apply to the model has one without a
+        value that says why. Under ``torchrun`` the list is empty but on process 0.
 
     Raises:
         EvalkitError: Something the user can mend. Whatever was finished before is kept and filed.
@@ -71,13 +83,25 @@ def evaluate(*, output: Path | str | None = Path("results"), **arguments: Unpack
         seconds[f"{step.role} {step.extractor} {step.resize}"] = _extract(
             request, step, extractors[key], tables[key]
         )
+    opened: dict[str, OpenStep] = {}
+    for model_step in request.plan.model_steps:
+        ready = open_step(request, model_step)
+        opened |= {spec.name: ready for spec in model_step.specs}
+        seconds[ready.label] = _fill(request, ready)
     if not request.world.is_main:
         return []
     records: list[Record] = []
     failures: list[EvalkitError] = []
-    for item in request.plan.measurements:
+    reasons = {spec.name: why for spec, why in request.plan.inapplicable}
+    planned = {item.spec.name: item for item in request.plan.measurements}
+    for spec in request.plan.protocols:
         try:
-            made = _measure(request, item, tables, extractors, seconds)
+            if spec.name in reasons:
+                made = _inapplicable(request, spec, reasons[spec.name])
+            elif spec.name in opened:
+                made = _measure_model(request, planned[spec.name], opened[spec.name], seconds)
+            else:
+                made = _measure(request, planned[spec.name], tables, extractors, seconds)
         except EvalkitError as error:
             failures.append(error)
             continue
@@ -151,6 +175,49 @@ def _extract(request: Request, step: Step, extractor: Extractor, tables: dict[st
     return done.seconds
 
 
+def _fill(request: Request, ready: OpenStep) -> float:
+    cost = model_step_cost(ready)
+    if cost.num_rows > cost.num_stored and request.world.is_main:
+        request.reporter.say(cost.sentence)
+    with request.reporter.track(ready.label) as progress:
+        done = fill(
+            ready.probe, ready.tables, request.samples_store,
+            rank=request.world.rank, world_size=request.world.size, progress=progress,
+        )  # fmt: skip
+    if done.damaged:
+        request.reporter.say(f"{done.damaged} stored shards were damaged; they were computed again")
+    if done.reused:
+        request.reporter.say(f"{ready.label}: {done.reused:,} rows were on file")
+    return done.seconds
+
+
+def _measure_model(
+    request: Request, item: Measurement, ready: OpenStep, seconds: Mapping[str, float]
+) -> list[Record]:
+    spec = item.spec
+    request.reporter.say(f"computing {spec.name} on {item.num_fake:,} rows")
+    started = time.perf_counter()
+    rows = {
+        layer: request.samples_store.table(table.key, item.num_fake) for layer, table in ready.tables.items()
+    }
+    measured = measure_rows(spec, rows, request.seed, ready.probe)
+    timings = {**seconds, spec.name: time.perf_counter() - started}
+    looked = _Looked(ready.probe.weights_sha256, ready.weights_file, ready.probe.device_type)
+    return [_record(request, item, looked, part, timings) for part in measured]
+
+
+def _inapplicable(request: Request, spec: ProtocolSpec, why: str) -> list[Record]:
+    # A reason, and no number: a zero would be read as one.
+    item = Measurement(spec=spec, num_fake=0, num_real=None)
+    return [
+        Record(
+            metric=metric, value=None, reason=f"not applicable: {why}",
+            **_circumstances(request, item, _Looked("", "", request.device), {}),
+        )
+        for metric in spec.values
+    ]  # fmt: skip
+
+
 def _measure(
     request: Request,
     item: Measurement,
@@ -174,13 +241,16 @@ def _measure(
     started = time.perf_counter()
     measured = measure(spec, fake, real, request.seed)
     timings = {**seconds, spec.name: time.perf_counter() - started}
-    return [_record(request, item, extractor, part, timings) for part in measured]
+    looked = _Looked(
+        extractor.layer_sha256[spec.layer], extractor.weights_file, describe_device(extractor.device)
+    )
+    return [_record(request, item, looked, part, timings) for part in measured]
 
 
 def _record(
-    request: Request, item: Measurement, extractor: Extractor, part: Measured, timings: Mapping[str, float]
+    request: Request, item: Measurement, looked: _Looked, part: Measured, timings: Mapping[str, float]
 ) -> Record:
-    spec, estimate = item.spec, part.estimate
+    estimate = part.estimate
     return Record(
         metric=part.metric,
         value=estimate.value,
@@ -188,29 +258,39 @@ def _record(
         ci95=estimate.interval,
         ci_method=estimate.method,
         bias=estimate.bias,
-        higher_is_better=spec.higher_is_better,
         extras=dict(part.extras),
         notes=estimate.notes,
         seed=part.seed if part.seed is not None else estimate.seed,
-        protocol={
+        **_circumstances(request, item, looked, timings),
+    )
+
+
+def _circumstances(
+    request: Request, item: Measurement, looked: _Looked, timings: Mapping[str, float]
+) -> dict[str, Any]:
+    # Fields of a record that do not depend on the number.
+    spec = item.spec
+    return {
+        "higher_is_better": spec.higher_is_better,
+        "protocol": {
             "name": spec.name,
             "version": spec.version,
             "digest": spec.digest,
             "fields": plain(spec),
         },
-        extractor={
+        "extractor": {
             "name": spec.extractor,
             "layer": spec.layer,
-            "weights_sha256": extractor.layer_sha256[spec.layer],
+            "weights_sha256": looked.weights_sha256,
         },
-        samples=dataclasses.replace(
+        "samples": dataclasses.replace(
             _data_use(request, "samples", request.name, item.num_fake), training=request.training
         ),
-        data=None if request.data is None else _data_use(request, "data", request.data_name, item.num_real),
-        provenance=provenance(
-            device=describe_device(extractor.device), timings=timings, weights_file=extractor.weights_file
-        ),
-    )
+        "data": None
+        if request.data is None
+        else _data_use(request, "data", request.data_name, item.num_real),
+        "provenance": provenance(device=looked.device, timings=timings, weights_file=looked.weights_file),
+    }
 
 
 def _store(request: Request, role: Role) -> FeatureStore:

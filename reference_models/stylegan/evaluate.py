@@ -35,15 +35,18 @@ class Model(GeneratorModel):
                 styles, self.batch(), z.to(self.device), None if c is None else c.to(self.device)
             )
 
-    def synthesise(self, w: Tensor, *, noise_seeds: Int64Array | None = None) -> Tensor:
+    def synthesise(
+        self, w: Tensor, *, noise_seeds: Int64Array | None = None, transform: Tensor | None = None
+    ) -> Tensor:
         """Float images ``(n, c, h, w)`` in about [-1, 1] of styles ``(n, num_ws, w_dim)``.
 
         Args:
             w: Styles.
             noise_seeds: One seed a sample ``(n,)`` for its noise; None takes the stored maps.
+            transform: Inverse transform of the picture, ``(3, 3)``, applied to the learned constant alone.
 
         Raises:
-            UsageError: There is not one seed a sample.
+            UsageError: There is not one seed a sample, or the transform has another shape.
         """
         if noise_seeds is not None and np.shape(noise_seeds) != (len(w),):
             raise UsageError(
@@ -52,10 +55,11 @@ class Model(GeneratorModel):
             )
         seeds = None if noise_seeds is None else torch.as_tensor(np.asarray(noise_seeds, dtype=np.int64))
         synthesis = self.generator.synthesis
+        moved = None if transform is None else transform.to(self.device)
 
         def images(w: Tensor, seeds: Tensor | None) -> Tensor:
             noise = "const" if seeds is None else [m.to(self.device) for m in self._noise(seeds)]
-            out: Tensor = synthesis(w, noise=noise, lod=float(self.generator.lod))
+            out: Tensor = synthesis(w, noise=noise, lod=float(self.generator.lod), transform=moved)
             return out
 
         with exact_float32():

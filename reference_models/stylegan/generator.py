@@ -102,6 +102,7 @@ class Synthesis(nn.Module):
         noise: Noise = "const",
         rng: torch.Generator | None = None,
         lod: float | None = None,
+        transform: Tensor | None = None,
     ) -> Tensor:
         """Images of styles.
 
@@ -110,12 +111,14 @@ class Synthesis(nn.Module):
             noise: ``const``, ``none``, ``random``, or one map a layer.
             rng: What ``random`` draws from.
             lod: Level of detail; None takes the stored one.
+            transform: Inverse transform of the picture, ``(3, 3)``: the learned constant is read at the
+                transformed places (`evalkit.imaging.moved_grid`); noise stays where it is.
 
         Returns:
             ``(n, img_channels, img_resolution, img_resolution)``, always at full resolution.
 
         Raises:
-            UsageError: The styles have another shape, or see `noise_maps`.
+            UsageError: The styles or the transform have another shape, or see `noise_maps`.
         """
         config = self.config
         if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, config.w_dim):
@@ -133,7 +136,7 @@ class Synthesis(nn.Module):
             return out
 
         return ascend(
-            getattr(self, "4x4")(ws[:, :2], maps[:2]),
+            getattr(self, "4x4")(ws[:, :2], maps[:2], transform),
             float(self.lod) if lod is None else lod,
             config.levels,
             block,
@@ -148,8 +151,8 @@ class _First(nn.Module):
         self.Const = ConstLayer(config)
         self.Conv = ConvLayer(config, config.maps(1), config.maps(1))
 
-    def forward(self, ws: Tensor, maps: Sequence[Tensor | None]) -> Tensor:
-        x = self.Const(ws[:, 0], maps[0])
+    def forward(self, ws: Tensor, maps: Sequence[Tensor | None], transform: Tensor | None = None) -> Tensor:
+        x = self.Const(ws[:, 0], maps[0], transform)
         out: Tensor = self.Conv(x, ws[:, 1], maps[1])
         return out
 

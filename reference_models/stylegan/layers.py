@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from evalkit.errors import UsageError
+from evalkit.imaging.moved_grid import moved_grid
 from reference_models import ops
 from reference_models.layers.growing import (
     EqualisedConv,
@@ -93,9 +94,10 @@ class ConstLayer(StyledLayer):
         self.const = nn.Parameter(torch.ones(1, channels, 4, 4))
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, w: Tensor, noise: Tensor | None) -> Tensor:
-        """``(n, w_dim)`` to ``(n, c, 4, 4)``."""
-        return self.finish(self.const.expand(len(w), -1, -1, -1), self.bias, w, noise)
+    def forward(self, w: Tensor, noise: Tensor | None, transform: Tensor | None = None) -> Tensor:
+        """``(n, w_dim)`` to ``(n, c, 4, 4)``; ``transform`` is the inverse transform of the picture."""
+        const = self.const if transform is None else moved_grid(self.const, transform)
+        return self.finish(const.expand(len(w), -1, -1, -1), self.bias, w, noise)
 
 
 class ConvLayer(StyledLayer):

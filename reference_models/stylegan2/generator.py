@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from evalkit.errors import UsageError
+from evalkit.imaging.moved_grid import moved_grid
 from reference_models.layers.equalised import ResampledConv2d
 from reference_models.layers.mapping import MappingNetwork, StyleGenerator
 from reference_models.ops import setup_filter, upsample2d
@@ -69,7 +70,8 @@ class SynthesisBlock(nn.Module):
             Features, and the image so far.
         """
         if x is None:
-            x = self.conv1(self.const[None].repeat(len(ws), 1, 1, 1), ws[:, 0], how)
+            const = self.const if how.transform is None else moved_grid(self.const[None], how.transform)[0]
+            x = self.conv1(const[None].repeat(len(ws), 1, 1, 1), ws[:, 0], how)
         elif self.architecture == "resnet":
             shortcut = self.skip(x, _HALF)
             x = shortcut + self.conv1(self.conv0(x, ws[:, 0], how), ws[:, 1], how, _HALF)
@@ -105,6 +107,7 @@ class SynthesisNetwork(nn.Module):
         generator: Generators = None,
         fused: bool = True,
         update_emas: bool = False,
+        transform: Tensor | None = None,
     ) -> Tensor:
         """Makes images.
 
@@ -114,6 +117,8 @@ class SynthesisNetwork(nn.Module):
             generator: Source of random noise: one for the batch, or one a sample; None is torch's own.
             fused: Whether styles scale the weights or the activations: two routes to the same images.
             update_emas: Nothing in this network; StyleGAN3's takes it.
+            transform: Inverse transform of the picture, ``(3, 3)``: the learned constant is read at the
+                transformed places (`evalkit.imaging.moved_grid`); noise stays where it is.
 
         Returns:
             ``(n, img_channels, img_resolution, img_resolution)``, in about [-1, 1].
@@ -127,7 +132,7 @@ class SynthesisNetwork(nn.Module):
                 f"StyleGAN2's synthesis takes w of shape (n, {self.num_ws}, {self.w_dim}); given is "
                 f"{tuple(ws.shape)}"
             )
-        how = Rendering(noise_mode=noise_mode, generator=generator, fused=fused)
+        how = Rendering(noise_mode=noise_mode, generator=generator, fused=fused, transform=transform)
         x: Tensor | None = None
         img: Tensor | None = None
         start = 0

@@ -34,6 +34,7 @@ class Rendering:
         noise_mode: ``const`` (the stored maps), ``random`` (fresh ones) or ``none``.
         generator: Source of fresh noise: one for the batch, or one a sample; None is torch's default one.
         fused: Whether styles scale the weights (True) or the activations.
+        transform: Inverse transform of the picture, ``(3, 3)`` (`evalkit.imaging.moved_grid`).
 
     Raises:
         UsageError: There is no such noise mode.
@@ -42,6 +43,7 @@ class Rendering:
     noise_mode: str = "const"
     generator: Generators = None
     fused: bool = True
+    transform: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.noise_mode not in NOISE_MODES:

@@ -92,6 +92,7 @@ def measure(
         )
     if isinstance(spec.options, KernelOptions):
         return [_kernel(spec, spec.options, fake, real)]
+    assert isinstance(spec.options, NeighbourOptions)
     return _neighbours(spec, spec.options, fake, real, seed)
 
 

@@ -1,0 +1,67 @@
+"""What a protocol looks through: a network, a perceptual distance, attribute classifiers, or nothing.
+
+One place that knows which of them a protocol names, where it was published, which files feed it, and whether
+these are at hand. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from evalkit.features.catalog import EXTRACTORS, Readiness, weights_status
+from evalkit.features.lpips import DISTANCES
+from evalkit.features.weights import WEIGHTS, status, weights_dir
+from evalkit.protocols.spec import PathLengthOptions, ProtocolSpec, SeparabilityOptions
+
+ANY_BUNDLE = "attributes"  # the extractor of protocols whose bundle the user names
+NAME_A_BUNDLE = (
+    "name a bundle of attribute classifiers with --attributes: digits, or a file that `evalkit attributes "
+    "train` wrote"
+)
+
+
+class Judge(NamedTuple):
+    """What is known of it without loading it.
+
+    Attributes:
+        source: Where it was published.
+        weights: Entries of the weights catalogue that can feed it.
+    """
+
+    source: str
+    weights: tuple[str, ...]
+
+
+def judge_of(spec: ProtocolSpec) -> Judge:
+    """What ``spec`` looks through."""
+    if isinstance(spec.options, PathLengthOptions):
+        info = DISTANCES[spec.extractor]
+        return Judge(info.source, (info.weights,))
+    if isinstance(spec.options, SeparabilityOptions):
+        known = (spec.extractor,) if spec.extractor in WEIGHTS else ()
+        return Judge("evalkit: classifiers of binary attributes, one bundle a data set", known)
+    if spec.capability is not None:
+        return Judge("none: images are compared pixel by pixel", ())
+    network = EXTRACTORS[spec.extractor]
+    return Judge(network.source, network.weights)
+
+
+def readiness(spec: ProtocolSpec, folder: Path | str | None = None) -> Readiness:
+    """Whether ``spec`` can run now as far as weights go, and what to do if it cannot.
+
+    Args:
+        spec: The protocol.
+        folder: Folder of weight files.
+    """
+    if spec.capability is None:
+        return weights_status(spec.extractor, (spec.layer,), weights_dir=folder)
+    if spec.extractor == ANY_BUNDLE:
+        return Readiness(ok=False, detail=NAME_A_BUNDLE)
+    for name in judge_of(spec).weights:
+        found = status(WEIGHTS[name], weights_dir(folder))
+        if found.state != "ok":
+            what = f"the weights {name} cannot be used ({found.state}): {found.detail}"
+            return Readiness(ok=False, detail=what)
+        return Readiness(ok=True, detail=str(found.path))
+    return Readiness(ok=True, detail="no weights are needed")

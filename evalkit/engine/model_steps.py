@@ -1,0 +1,140 @@
+"""From a planned step to the probe that makes its rows, and from rows to numbers: one place for each family.
+
+Heavy modules are imported when a step is opened.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from evalkit.digest import arrays_sha256, digest
+from evalkit.engine.device import pick_device
+from evalkit.engine.judges import ANY_BUNDLE, NAME_A_BUNDLE
+from evalkit.engine.plan import ModelStep
+from evalkit.engine.probes import Probe, Subject, probe_tables
+from evalkit.engine.procedures.distribution import Measured
+from evalkit.engine.request import Request
+from evalkit.errors import UsageError
+from evalkit.features.store import FeatureTable
+from evalkit.metrics.rows import Rows
+from evalkit.protocols.spec import EquivarianceOptions, PathLengthOptions, ProtocolSpec, SeparabilityOptions
+
+
+class OpenStep(NamedTuple):
+    """A step of draws, ready to be filled.
+
+    Attributes:
+        step: What was planned.
+        probe: What makes its rows.
+        tables: Where they are kept, by layer.
+        weights_file: The file of the network that judges the images, or "".
+    """
+
+    step: ModelStep
+    probe: Probe
+    tables: Mapping[str, FeatureTable]
+    weights_file: str
+
+    @property
+    def label(self) -> str:
+        """How progress names it."""
+        return f"model: {', '.join(spec.name for spec in self.step.specs)}"
+
+
+def open_step(request: Request, step: ModelStep) -> OpenStep:
+    """Loads what the step looks through, and finds its tables.
+
+    Raises:
+        UsageError: Labels or settings do not fit the model, or no attribute bundle was named.
+        WeightsError: Weights are missing, partial or wrong.
+    """
+    spec = step.specs[0]
+    subject = Subject(
+        model=request.model,
+        seed=request.seed,
+        labels=request.labels,
+        truncation_psi=request.truncation_psi,
+        truncation_cutoff=request.truncation_cutoff,
+    )
+    device = pick_device(request.device, request.world)
+    probe: Probe
+    weights_file = ""
+    if isinstance(spec.options, EquivarianceOptions):
+        from evalkit.engine.equivariance import EquivarianceProbe
+        from evalkit.metrics.equivariance.eq import OPERATIONS
+
+        wanted = {each.layer for each in step.specs}
+        probe = EquivarianceProbe(subject, spec, tuple(name for name in OPERATIONS if name in wanted))
+    elif isinstance(spec.options, PathLengthOptions):
+        from evalkit.engine.path_length import PathLengthProbe
+        from evalkit.features.lpips import load_distance
+
+        distance = load_distance(
+            spec.extractor, device=device, weights_dir=request.weights_dir, overrides=request.weights
+        )
+        weights_file = distance.weights_file
+        probe = PathLengthProbe(subject, spec, distance, num=step.num_rows)
+    else:
+        from evalkit.engine.separability import SeparabilityProbe
+        from evalkit.features.attributes import find_bundle, load_attributes
+
+        bundle = bundle_name(request, spec)
+        weights_file = str(find_bundle(bundle, request.weights_dir))
+        attributes = load_attributes(bundle, device, request.weights_dir)
+        probe = SeparabilityProbe(subject, spec, attributes)
+    source = request.samples.fingerprint
+    if getattr(request.model, "identity", None) is None:
+        # What says no more of itself than its images is known by its answers: they may change while the
+        # images stay as they are.
+        rows = probe(range(probe.group))
+        source = digest([source, arrays_sha256({name: np.asarray(row) for name, row in rows.items()})])
+    tables = probe_tables(probe, source, step.num_rows, request.samples_store)
+    return OpenStep(step, probe, tables, weights_file)
+
+
+def bundle_name(request: Request, spec: ProtocolSpec) -> str | Path:
+    """The attribute bundle of ``spec``: its own, or the one the user named.
+
+    Raises:
+        UsageError: The user named none.
+    """
+    if spec.extractor != ANY_BUNDLE:
+        return spec.extractor
+    if request.attributes is None:
+        raise UsageError(f"{spec.name} needs attribute classifiers; {NAME_A_BUNDLE}")
+    return request.attributes
+
+
+def seconds_per_row(probe: Probe) -> float:
+    """Time of one row, from one group after a first one that warms up."""
+    probe(range(probe.group))
+    started = time.perf_counter()
+    probe(range(probe.group))
+    return (time.perf_counter() - started) / probe.group
+
+
+def measure_rows(spec: ProtocolSpec, rows: Mapping[str, Rows], seed: int, probe: Probe) -> list[Measured]:
+    """All numbers of ``spec`` from the rows of its step.
+
+    Raises:
+        MetricError: The metric is not defined on these rows.
+    """
+    if isinstance(spec.options, EquivarianceOptions):
+        from evalkit.engine.procedures.equivariance import measure_equivariance
+
+        return measure_equivariance(spec, rows[spec.layer], seed)
+    if isinstance(spec.options, PathLengthOptions):
+        from evalkit.engine.procedures.path_length import measure_path_length
+
+        return measure_path_length(spec, rows[spec.layer], seed)
+    from evalkit.engine.procedures.separability import measure_separability
+    from evalkit.engine.separability import SeparabilityProbe
+
+    assert isinstance(spec.options, SeparabilityOptions)
+    assert isinstance(probe, SeparabilityProbe)
+    return measure_separability(spec, rows, seed, probe.names)
