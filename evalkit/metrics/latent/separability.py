@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +39,8 @@ Int64Array = npt.NDArray[np.int64]
 
 # Share of the kept samples, the least confident, that speak for those at the threshold.
 _RIM = 0.1
-# Kept samples of the rarer class for each dimension, below which judging a classifier on what it was fitted to
-# flatters it much: ten events per variable (Peduzzi et al. 1996).
+# Kept samples of the rarer class for each dimension, below which judging a classifier on what it was fitted
+# to flatters it much: ten events per variable (Peduzzi et al. 1996).
 _FEW = 10
 
 
@@ -55,6 +55,7 @@ class AttributeSeparability:
         entropy: H(target | prediction), in bits, 0 to 1.
         accuracy: Share of the kept samples that the hyperplane tells rightly.
         classes: Targets among the kept samples.
+        tied: Whether samples that were left out are as confident as some that were kept.
         converged: Whether the solver ended before its last iteration.
         influence: float64 ``(n,)``: influence of every sample on `entropy` with the hyperplane held fixed;
             its mean is 0.
@@ -65,6 +66,7 @@ class AttributeSeparability:
     entropy: float
     accuracy: float
     classes: tuple[int, ...]
+    tied: bool
     converged: bool
     influence: Float64Array
 
@@ -83,7 +85,8 @@ class Separability:
         bits: Sum of the attributes' conditional entropies.
         attributes: What each contributes.
         num_keep: Samples kept for each attribute.
-        notes: What a reader must know: attributes of one class, fits that did not converge, rare classes.
+        notes: What a reader must know: attributes of one class, ties, fits that did not converge, rare
+            classes.
     """
 
     score: float
@@ -146,7 +149,6 @@ def separability(
     names: Sequence[str] | None = None,
     penalty: float = 1.0,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Separability:
     """The score of a latent space.
 
@@ -157,7 +159,6 @@ def separability(
         names: Of the attributes; their numbers where None.
         penalty: C of the support vector machine.
         seed: Of the solver's draws, where it draws.
-        progress: Called with (attributes done, attributes in all).
 
     Raises:
         MetricError: Shapes do not fit, a value is not finite, or more samples are to be kept than there are.
@@ -179,21 +180,12 @@ def separability(
         raise MetricError(f"there are {num} columns of logits and {len(called)} names; name each attribute")
     rank = np.empty(len(points), np.int64)
     rank[canonical_order(points)] = np.arange(len(points))
-    found = []
-    for column, name in enumerate(called):
-        found.append(
-            attribute(
-                points,
-                probabilities(scores[:, column]),
-                num_keep,
-                name,
-                penalty=penalty,
-                seed=seed,
-                rank=rank,
-            )
+    found = [
+        attribute(
+            points, probabilities(scores[:, column]), num_keep, name, penalty=penalty, seed=seed, rank=rank
         )
-        if progress is not None:
-            progress(column + 1, num)
+        for column, name in enumerate(called)
+    ]
     bits = float(sum(each.entropy for each in found))
     return Separability(
         score=2.0**bits, bits=bits, attributes=tuple(found), num_keep=num_keep,
@@ -224,6 +216,8 @@ def attribute(
             confidence where None.
     """
     kept = most_confident(predictions, num_keep)
+    confidence = predictions.max(axis=1)
+    tied = bool(np.count_nonzero(confidence >= confidence[kept[-1]]) > num_keep)
     threshold = kept[-max(1, round(_RIM * num_keep)) :]
     if rank is not None:
         kept = kept[np.argsort(rank[kept])]
@@ -236,7 +230,7 @@ def attribute(
     entropy = conditional_entropy(joint)
     return AttributeSeparability(
         name=name, joint=joint, entropy=entropy, accuracy=float((predicted == targets).mean()),
-        classes=classes, converged=converged,
+        classes=classes, tied=tied, converged=converged,
         influence=_influence(_surprise(joint)[predicted, targets], kept, threshold, len(predictions)),
     )  # fmt: skip
 
@@ -290,6 +284,11 @@ def _notes(found: Sequence[AttributeSeparability], num_keep: int, width: int) ->
             f"{len(alone)} of {len(found)} attributes had one class among the {num_keep:,} most confident "
             f"samples and count as entropy 0: {', '.join(alone)}"
         )
+    if tied := [each.name for each in found if each.tied]:
+        notes.append(
+            f"the classifiers of {len(tied)} of {len(found)} attributes are equally sure of more samples "
+            f"than are kept, of which the first are taken: {', '.join(tied)}"
+        )
     if unfinished := [each.name for each in found if not each.converged]:
         notes.append(f"the SVM had not converged when its iterations ended for: {', '.join(unfinished)}")
     rare = [
@@ -300,7 +299,7 @@ def _notes(found: Sequence[AttributeSeparability], num_keep: int, width: int) ->
     if rare:
         notes.append(
             f"{len(rare)} of {len(found)} attributes had fewer than {_FEW} samples of their rarer class for "
-            f"each of {width} dimensions: the SVM is judged on what it was fitted to, which lowers the score; "
-            f"compare only with scores of as many samples ({', '.join(rare)})"
+            f"each of the {width} dimensions: the SVM is judged on what it was fitted to, which lowers the "
+            f"score; compare only with scores of as many samples ({', '.join(rare)})"
         )
     return tuple(notes)
