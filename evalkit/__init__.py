@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evalkit.adapters.external import adapt as adapt
     from evalkit.engine.doctor import doctor as doctor
     from evalkit.engine.reference import build_reference as build_reference
     from evalkit.engine.run import evaluate as evaluate
@@ -34,6 +35,7 @@ _HOMES = {
     "EvalkitError": "evalkit.errors",
     "PROTOCOLS": "evalkit.protocols.catalog",
     "Record": "evalkit.records.schema",
+    "adapt": "evalkit.adapters.external",
     "build_reference": "evalkit.engine.reference",
     "doctor": "evalkit.engine.doctor",
     "evaluate": "evalkit.engine.run",

@@ -2,9 +2,10 @@
 
 A model maps latents z, float32 ``(n, z_dim)`` or ``(n, z_dim, 1, 1)``, to images ``(n, c, h, w)`` with one or
 three channels: floats in the declared range, or uint8. A conditional one takes int64 labels ``(n,)`` as its
-second argument. The latents of seed s are ``numpy.random.RandomState(s).randn(z_dim)``, as the official
-samplers of the GAN family draw them. Models are called with the same number of latents every time (the last
-ones repeated), so that neither the batch size nor the order of seeds can move an image.
+second argument. One that gives floats can be asked for more (`evalkit.adapters.external_latents`). The
+latents of seed s are ``numpy.random.RandomState(s).randn(z_dim)``, as the official samplers of the GAN family
+draw them. Models are called with the same number of latents every time (the last ones repeated), so that
+neither the batch size nor the order of seeds can move an image.
 
 **A Python factory and a TorchScript file are programs: loading them runs code.** Take them from people you
 trust. An exported program and an ONNX graph are descriptions of a computation. A state dict is numbers alone;
@@ -14,6 +15,7 @@ it does not say what to compute, and is refused with the way out.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +24,13 @@ import numpy.typing as npt
 
 from evalkit.adapters.external_readers import (
     Loaded,
-    attribute,
+    loaded_from,
     make,
     read_exported,
     read_onnx,
     read_torchscript,
 )
-from evalkit.errors import CheckpointError, UsageError, nearest
+from evalkit.errors import CheckpointError, EvalkitError, UsageError, nearest
 from evalkit.imaging.quantise import RANGES
 from evalkit.sources.generated import RangeWording, round_floats
 
@@ -49,11 +51,13 @@ class ExternalModel:
 
     Attributes:
         name: What the user typed.
-        identity: The sha256 of the model's file, or of its source file and weights.
+        identity: The sha256 of the model's file, or of its source file and weights; None of an object that
+            was handed over.
         z_dim: Width of the latents.
         num_classes: Number of classes, 0 without labels.
         value_range: ``signed`` or ``unit``; floats are rounded accordingly.
         resolution: Height and width of the images.
+        rounded: Whether it returns uint8.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class ExternalModel:
         self.num_classes = num_classes
         self.value_range = value_range
         self._function = loaded.function
+        self._loaded = loaded
         self._device = device
         self._batch = loaded.batch or MICRO_BATCH
         self._axes = self._find_axes()
@@ -143,22 +148,27 @@ class ExternalModel:
     def _call(self, z: Tensor, labels: Int64Array | None, axes: int) -> Any:  # noqa: ANN401 - foreign code
         import torch
 
-        given = [z.reshape(*z.shape, *(1,) * (axes - 2)).to(self._device)]
+        given = [self._shaped(z, axes).to(self._device)]
         if labels is not None:
             given.append(torch.from_numpy(labels.copy()).to(self._device))
         with torch.no_grad():
             return self._function(*given)
 
+    def _shaped(self, z: Tensor, axes: int) -> Tensor:
+        # As the model takes them: rows, rows with two more axes, or grids.
+        shape = self._loaded.z_shape
+        return z.reshape(len(z), *(shape or (*z.shape[1:], *(1,) * (axes - 2))))
+
     def _find_axes(self) -> int:
         seeds = np.arange(self._batch, dtype=np.int64)
         z, labels = self.latents(seeds), self._classes(seeds)
         failures = []
-        for axes in (2, 4):
+        for axes in (2, 4) if self._loaded.z_shape is None else (4,):
             try:
                 self._call(z, labels, axes)
             except (Exception, SystemExit) as error:  # foreign code may raise anything
                 lines = str(error).strip().splitlines() or [""]
-                shape = [*z.shape, *(1,) * (axes - 2)]
+                shape = list(self._shaped(z, axes).shape)
                 failures.append(
                     f"with latents of shape {shape} it raised {type(error).__name__}: {lines[0][:200]}"
                 )
@@ -172,8 +182,20 @@ class ExternalModel:
 
     def _images(self, z: Tensor, labels: Int64Array | None, seeds: Int64Array) -> npt.NDArray[np.uint8]:
         where = f"{self.name} (seeds {seeds[0]} to {seeds[-1]})"
+        made = self._array(lambda: self._call(z, labels, self._axes), len(z), where)
+        self.rounded = made.dtype.kind != "f"
+        if made.dtype.kind == "f":
+            made = round_floats(made, self.value_range, where, _WORDING)
+        if made.dtype != np.uint8:
+            raise CheckpointError(f"{where} returned images of type {made.dtype}; return floats or uint8")
+        return np.ascontiguousarray(np.repeat(made, 3, axis=1) if made.shape[1] == 1 else made)
+
+    def _array(self, call: Callable[[], Any], num: int, where: str) -> npt.NDArray[Any]:
+        # What foreign code returned, where it is images.
         try:
-            made = self._call(z, labels, self._axes)
+            made = call()
+        except EvalkitError:
+            raise
         except (Exception, SystemExit) as error:  # foreign code may raise anything
             raise CheckpointError(f"{where} raised {type(error).__name__}: {error}") from error
         if hasattr(made, "detach"):
@@ -184,24 +206,20 @@ class ExternalModel:
                 raise CheckpointError(
                     f"{where} returned a tensor that is no plain array ({error})"
                 ) from error
-        expected = f"expected is one array or tensor of shape ({len(z)}, 3, h, w) or ({len(z)}, 1, h, w)"
+        expected = f"expected is one array or tensor of shape ({num}, 3, h, w) or ({num}, 1, h, w)"
         if not isinstance(made, np.ndarray):
             raise CheckpointError(
                 f"{where} returned {type(made).__name__}; {expected}: let a factory pick it out"
             )
         if (
             made.ndim != 4
-            or len(made) != len(z)
+            or len(made) != num
             or made.shape[1] not in (1, 3)
             or made.shape[2] != made.shape[3]
             or not made.shape[2]
         ):
             raise CheckpointError(f"{where} returned shape {made.shape}; {expected}, with h equal to w")
-        if made.dtype.kind == "f":
-            made = round_floats(made, self.value_range, where, _WORDING)
-        if made.dtype != np.uint8:
-            raise CheckpointError(f"{where} returned images of type {made.dtype}; return floats or uint8")
-        return np.ascontiguousarray(np.repeat(made, 3, axis=1) if made.shape[1] == 1 else made)
+        return made
 
 
 def is_external(spec: str) -> bool:
@@ -234,11 +252,7 @@ def load_external(
         CheckpointError: The file is none of these, or the model does not do what this page says.
         SourceError: A factory cannot be imported, or images are in another range than declared.
     """
-    if value_range not in RANGES:
-        raise UsageError(
-            f"unknown range {value_range!r} (nearest: {nearest(value_range, RANGES)}); give signed for "
-            "floats in [-1, 1] or unit for [0, 1]"
-        )
+    _check_range(value_range)
     path, suffix = Path(spec), Path(spec).suffix.lower()
     if suffix in SUFFIXES:
         if not path.is_file():
@@ -255,14 +269,72 @@ def load_external(
             f"in {', '.join(SUFFIXES)}, official checkpoints, and reference models by name (`evalkit list "
             "models`)"
         )
+    return _wrap(loaded, spec, z_dim, value_range, num_classes, device)
+
+
+def adapt(
+    model: Any,  # noqa: ANN401 - any object of the shapes described
+    *,
+    name: str | None = None,
+    z_dim: int | None = None,
+    value_range: str = "signed",
+    num_classes: int = 0,
+    device: str = "cpu",
+) -> ExternalModel:
+    """A model of your own as `evalkit.evaluate` asks it, tried on eight seeds.
+
+    What it can be asked depends on its shape (`evalkit.adapters.external_latents`): a function or torch
+    module of latents, or an object with ``map`` and ``synthesise``; a parameter ``transform``, or an
+    attribute ``z_shape`` where latents are grids, makes equivariance defined.
+
+    Args:
+        model: The model.
+        name: Its name in messages and records; that of its function or class where None.
+        z_dim: Width of the latents; its attribute ``z_dim``, or the size of ``z_shape``, where None.
+        value_range: ``signed`` for floats in [-1, 1], or ``unit`` for [0, 1].
+        num_classes: Number of classes; its attribute ``num_classes`` where 0.
+        device: Where to run it.
+
+    Raises:
+        UsageError: A name, a number or an option cannot be.
+        CheckpointError: It is no model, or does not do what is described.
+        SourceError: Its images are in another range than declared.
+    """
+    _check_range(value_range)
+    label = name or str(getattr(model, "__qualname__", type(model).__qualname__))
+    loaded = loaded_from(model, None, label, device)
+    return _wrap(loaded, label, z_dim, value_range, num_classes, device)
+
+
+def _check_range(value_range: str) -> None:
+    if value_range not in RANGES:
+        raise UsageError(
+            f"unknown range {value_range!r} (nearest: {nearest(value_range, RANGES)}); give signed for "
+            "floats in [-1, 1] or unit for [0, 1]"
+        )
+
+
+def _wrap(
+    loaded: Loaded, name: str, z_dim: int | None, value_range: str, num_classes: int, device: str
+) -> ExternalModel:
+    from evalkit.adapters.external_latents import kind_of
+
     width = loaded.z_dim if z_dim is None else z_dim
+    if loaded.z_shape is not None and width != loaded.z_dim:
+        raise UsageError(
+            f"{name} has latents of shape {loaded.z_shape}, {loaded.z_dim:,} numbers, and --z-dim {width} "
+            "was given; leave it out"
+        )
     if width is None or width < 1:
-        raise UsageError(f"{spec} does not say how wide its latents are; give --z-dim N")
+        raise UsageError(f"{name} does not say how wide its latents are; give --z-dim N")
     if width > MAX_WIDTH:
-        raise UsageError(f"{spec}: latents of width {width:,} are wider than {MAX_WIDTH:,}; check --z-dim")
-    classes = num_classes or attribute(loaded.function, "num_classes") or 0
+        raise UsageError(f"{name}: latents of width {width:,} are wider than {MAX_WIDTH:,}; check --z-dim")
+    classes = num_classes or loaded.num_classes
     if classes < 0:
         raise UsageError(f"num_classes is {classes}; give 0 for a model without labels, or how many it has")
-    return ExternalModel(
-        loaded, name=spec, z_dim=width, value_range=value_range, num_classes=classes, device=device
-    )
+    options: dict[str, Any] = {
+        "name": name, "z_dim": width, "value_range": value_range, "num_classes": classes, "device": device
+    }  # fmt: skip
+    made = kind_of(loaded, classes)(loaded, **options)
+    # The small steps of latent metrics are lost in rounded images: these are all such a model offers.
+    return ExternalModel(loaded, **options) if made.rounded else made

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import math
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,15 +33,77 @@ class Loaded:
 
     Attributes:
         function: Latents (and labels) to images.
-        identity: The sha256 of what it was made of.
+        identity: The sha256 of what it was made of; None of an object that is known by its answers alone.
         z_dim: Width of the latents, where the model says it.
         batch: How many latents it insists on, where it does.
+        mapping: Latents (and labels) to styles, where the model has the two halves.
+        synthesis: Styles to images, where the model has the two halves.
+        z_shape: Shape of one latent, where the model says that latents are grids.
+        num_classes: Number of classes, where the model says it.
     """
 
     function: Function
-    identity: str
+    identity: str | None
     z_dim: int | None = None
     batch: int | None = None
+    mapping: Function | None = None
+    synthesis: Function | None = None
+    z_shape: tuple[int, int, int] | None = None
+    num_classes: int = 0
+
+
+def takes(function: Function, name: str) -> bool:
+    """Whether a function, a module or a TorchScript program has a parameter of this name."""
+    forward = getattr(function, "forward", function)
+    schema = getattr(forward, "schema", None)  # of TorchScript
+    if schema is not None:
+        return any(argument.name == name for argument in schema.arguments)
+    try:
+        return name in inspect.signature(forward).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def loaded_from(made: Any, identity: str | None, spec: str, device: str) -> Loaded:  # noqa: ANN401 - any model
+    """What a factory returned, or a user handed over: a function of latents, or an object with two halves.
+
+    Raises:
+        CheckpointError: It can neither be called nor has both ``map`` and ``synthesise``.
+    """
+    if hasattr(made, "state_dict") and hasattr(made, "eval"):
+        made = made.to(device).eval()
+    mapping, synthesis = getattr(made, "map", None), getattr(made, "synthesise", None)
+    function = made
+    if callable(mapping) and callable(synthesis):
+        first, second = mapping, synthesis
+
+        def function(*given: Any) -> Any:  # noqa: ANN401
+            return second(first(*given))
+
+    elif not callable(made):
+        raise CheckpointError(
+            f"{spec} returned {type(made).__name__}; a factory takes no arguments and returns a torch "
+            "module, a function of latents, or an object with map (latents to styles) and synthesise (styles "
+            "to images)"
+        )
+    else:
+        mapping = synthesis = None
+    shape = getattr(made, "z_shape", None)
+    if shape is not None:
+        shape = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+        if len(shape) != 3 or not all(type(side) is int and side > 0 for side in shape):
+            raise CheckpointError(
+                f"{spec} has z_shape = {shape}; latents that are grids have a shape (channels, height, width)"
+            )
+    return Loaded(
+        function=function,
+        identity=identity,
+        z_dim=math.prod(shape) if shape else attribute(made, "z_dim"),
+        mapping=mapping,
+        synthesis=synthesis,
+        z_shape=shape,
+        num_classes=attribute(made, "num_classes") or 0,
+    )
 
 
 def attribute(model: object, name: str) -> int | None:
@@ -63,14 +126,7 @@ def make(place: str, name: str, spec: str, device: str) -> Loaded:
         raise
     except (Exception, SystemExit) as error:  # foreign code may raise anything
         raise CheckpointError(f"{spec} raised {type(error).__name__}: {error}") from error
-    if not callable(made):
-        raise CheckpointError(
-            f"{spec} returned {type(made).__name__}; a factory takes no arguments and returns a torch module "
-            "or a function of latents"
-        )
-    if hasattr(made, "state_dict") and hasattr(made, "eval"):
-        made = made.to(device).eval()
-    return Loaded(function=made, identity=_identity(factory, made), z_dim=attribute(made, "z_dim"))
+    return loaded_from(made, _identity(factory, made), spec, device)
 
 
 def _from_file(path: Path, name: str, spec: str) -> Function:
@@ -142,7 +198,7 @@ def read_torchscript(path: Path, device: str) -> Loaded:
                 "written by a newer torch"
             ) from error
     script.eval()
-    return Loaded(function=script, identity=sha256_file(path), z_dim=attribute(script, "z_dim"))
+    return loaded_from(script, sha256_file(path), str(path), device)
 
 
 def read_exported(path: Path, device: str) -> Loaded:

@@ -116,7 +116,7 @@ def psnr(error: float, counted: float) -> float:
     """PSNR in dB of a sum of squared errors over ``counted`` values.
 
     Raises:
-        MetricError: No value could be compared, or all are equal, which no generator in floating point is.
+        MetricError: No value could be compared, or all are equal.
     """
     if counted <= 0:
         raise MetricError(
@@ -125,7 +125,7 @@ def psnr(error: float, counted: float) -> float:
         )
     if error <= 0:
         raise MetricError(
-            "the image of every moved input equals the moved image to the last bit, so its PSNR is infinite: "
-            "the generator seems to ignore its latents"
+            "the image of every moved input equals the moved image to the last bit: the PSNR is infinite, "
+            "and no number can be filed; the generator is exactly equivariant, or gives one flat colour"
         )
     return 20 * math.log10(PEAK) - 10 * math.log10(error / counted)
