@@ -42,6 +42,8 @@ _RIM = 0.1
 # Kept samples of the rarer class for each dimension, below which judging a classifier on what it was fitted
 # to flatters it much: ten events per variable (Peduzzi et al. 1996).
 _FEW = 10
+# Share of the kept samples up to which ties at the threshold are no matter.
+_TIES = 0.01
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +57,7 @@ class AttributeSeparability:
         entropy: H(target | prediction), in bits, 0 to 1.
         accuracy: Share of the kept samples that the hyperplane tells rightly.
         classes: Targets among the kept samples.
-        tied: Whether samples that were left out are as confident as some that were kept.
+        tied: Samples that were left out though they are as confident as the last that was kept.
         converged: Whether the solver ended before its last iteration.
         influence: float64 ``(n,)``: influence of every sample on `entropy` with the hyperplane held fixed;
             its mean is 0.
@@ -66,7 +68,7 @@ class AttributeSeparability:
     entropy: float
     accuracy: float
     classes: tuple[int, ...]
-    tied: bool
+    tied: int
     converged: bool
     influence: Float64Array
 
@@ -217,7 +219,7 @@ def attribute(
     """
     kept = most_confident(predictions, num_keep)
     confidence = predictions.max(axis=1)
-    tied = bool(np.count_nonzero(confidence >= confidence[kept[-1]]) > num_keep)
+    tied = int(np.count_nonzero(confidence >= confidence[kept[-1]])) - num_keep
     threshold = kept[-max(1, round(_RIM * num_keep)) :]
     if rank is not None:
         kept = kept[np.argsort(rank[kept])]
@@ -284,7 +286,7 @@ def _notes(found: Sequence[AttributeSeparability], num_keep: int, width: int) ->
             f"{len(alone)} of {len(found)} attributes had one class among the {num_keep:,} most confident "
             f"samples and count as entropy 0: {', '.join(alone)}"
         )
-    if tied := [each.name for each in found if each.tied]:
+    if tied := [each.name for each in found if each.tied > _TIES * num_keep]:
         notes.append(
             f"the classifiers of {len(tied)} of {len(found)} attributes are equally sure of more samples "
             f"than are kept, of which the first are taken: {', '.join(tied)}"
