@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from evalkit.adapters.external import adapt as adapt
     from evalkit.engine.doctor import doctor as doctor
     from evalkit.engine.reference import build_reference as build_reference
+    from evalkit.engine.repeats import repeat as repeat
     from evalkit.engine.run import evaluate as evaluate
     from evalkit.engine.run import plan as plan
     from evalkit.engine.sampling import sample as sample
@@ -43,6 +44,7 @@ _HOMES = {
     "load_extractor": "evalkit.features.catalog",
     "plan": "evalkit.engine.run",
     "read_records": "evalkit.records.store",
+    "repeat": "evalkit.engine.repeats",
     "resolve": "evalkit.sources.resolve",
     "sample": "evalkit.engine.sampling",
     "verify_weights": "evalkit.features.weights:verify",

@@ -171,7 +171,7 @@ class MovableModel(LatentModel):
         """
         if transform is None:
             return self._synthesised(w, noise_seeds, {})
-        if takes(self._loaded.synthesis or self._function, "transform"):
+        if self._loaded.z_shape is None or takes(self._loaded.synthesis or self._function, "transform"):
             return self._synthesised(w, noise_seeds, {"transform": transform.float().to(self._device)})
         from evalkit.imaging.moved_grid import moved_grid
 

@@ -82,6 +82,10 @@ def run(
     seed: Annotated[
         int, typer.Option(help="First seed of a model or callable, and seed of the bootstrap.")
     ] = 0,
+    repeats: Annotated[
+        int,
+        typer.Option(min=1, help="Measure a model so often, with other seeds, and say how much it moved."),
+    ] = 1,
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave unreadable images out, and count them.")
     ] = False,
@@ -102,7 +106,8 @@ def run(
     """Measure samples, and file one record a result."""
     from evalkit.engine import report
     from evalkit.engine.progress import reporter
-    from evalkit.engine.run import evaluate, plan
+    from evalkit.engine.repeats import repeat, spreads
+    from evalkit.engine.run import plan
 
     arguments: dict[str, Any] = {
         "samples": samples, "model": model, "data": data, "metrics": metrics, "name": name,
@@ -118,17 +123,22 @@ def run(
     # Models and callables are other people's code and may print; standard output is for results.
     with contextlib.redirect_stdout(sys.stderr):
         costs = plan(**arguments) if dry_run else None
-        records = [] if dry_run else evaluate(output=output, **arguments)
+        runs = [] if dry_run else repeat(repeats, output=output, **arguments)
     if costs is not None:
         if as_json:
             print(json.dumps(costs.to_dict(), indent=1))
         else:
             report.print_plan(costs)
         return
+    records = [record for records in runs for record in records]
     if as_json:
         print(json.dumps([record.to_dict() for record in records], indent=1, ensure_ascii=False))
-    elif records:
-        report.print_records(records, output)
+        return
+    for each in runs:
+        if each:
+            report.print_records(each, output)
+    if repeats > 1 and records:
+        report.print_spreads(spreads(runs))
 
 
 def ref_build(

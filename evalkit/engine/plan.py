@@ -120,7 +120,10 @@ def make_plan(
     lacking = {spec.name for spec, _ in inapplicable}
     measurements = tuple(_measurement(spec, samples, data) for spec in protocols if spec.name not in lacking)
     if not measurements:
-        raise UsageError("; ".join(dict.fromkeys(why for _, why in inapplicable)))
+        refused: dict[str, list[str]] = {}
+        for spec, why in inapplicable:
+            refused.setdefault(why, []).append(spec.name)
+        raise UsageError("; ".join(f"{', '.join(names)}: {why}" for why, names in refused.items()))
     grouped: dict[tuple[Role, str, str, str], tuple[dict[str, None], int]] = {}
     for item in measurements:
         spec = item.spec
@@ -162,7 +165,7 @@ def _lacking(spec: ProtocolSpec, model: Any) -> str | None:  # noqa: ANN401
             f"{spec.name} asks a model itself and cannot be computed from images; name the model with --model"
         )
     try:
-        need(model, spec.capability, spec.name)
+        need(model, spec.capability, "this")
     except UsageError as error:
         return str(error)
     return None

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evalkit.engine.cost import Costs
 from evalkit.records.schema import Record
 from evalkit.uncertainty.format import MISSING, number
+
+if TYPE_CHECKING:
+    from evalkit.engine.repeats import Spread
 
 NOT_APPLICABLE = "n/a"
 _PIPED_WIDTH = 160
@@ -69,6 +72,25 @@ def print_records(records: Sequence[Record], output: Path) -> None:
     for text, metrics in said.items():
         console.print(f"  {', '.join(metrics)}: {text}", markup=False)
     console.print(f"filed in {output}", markup=False)
+
+
+def print_spreads(found: Sequence[Spread]) -> None:
+    """Mean and spread of every metric over repeats, beside the error that single runs claim."""
+    from rich.table import Table
+
+    table = Table(title=f"over {len(found[0].values)} repeats" if found else "no repeats")
+    for heading in ("metric", "mean", "spread (s.d.)", "± s.e. of a run", "values"):
+        table.add_column(heading, overflow="fold")
+    for each in found:
+        spread = each.standard_deviation
+        table.add_row(
+            each.metric,
+            number(each.mean, spread),
+            MISSING if spread is None else f"{spread:.2g}",
+            MISSING if each.standard_error is None else f"{each.standard_error:.2g}",
+            ", ".join(number(value, spread) for value in each.values),
+        )
+    _console().print(table)
 
 
 def print_plan(costs: Costs) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from evalkit.engine.judges import judge_of
 from evalkit.errors import UsageError, WeightsError
 from evalkit.features.catalog import EXTRACTORS, find_weights, load_extractor, weights_status
 from evalkit.features.inception import Inception
@@ -37,6 +38,9 @@ def test_the_catalogue_imports_no_torch():
 
 def test_every_protocol_can_be_served():
     for spec in PROTOCOLS.values():
+        assert set(judge_of(spec).weights) <= set(WEIGHTS)
+        if spec.capability is not None:
+            continue
         info = EXTRACTORS[spec.extractor]
         assert spec.layer in info.layers
         assert spec.resize in info.resizes
@@ -55,7 +59,7 @@ def test_every_protocol_can_be_served():
         ("mini", {"precision": "bf16"}, r"mini has no precision 'bf16' .*; it has float32, bfloat16"),
         ("mini", {"overrides": {"inception": Path("x.pth")}},
          r"--weights inception=x.pth: no weights are called 'inception' \(nearest: inception-tf2015.*\); "
-         r"`evalkit list weights` shows all 4"),
+         r"`evalkit list weights` shows all 5"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked_for_is_explained(name: str, options: dict, message: str):

@@ -121,7 +121,7 @@ def psnr(error: float, counted: float) -> float:
     if counted <= 0:
         raise MetricError(
             "no pixel of any image could be compared: the images are too small for the filters of this "
-            "metric (rotations need more than 24 pixels a side)"
+            "metric (rotations need more than 12 pixels a side)"
         )
     if error <= 0:
         raise MetricError(

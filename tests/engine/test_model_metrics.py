@@ -1,0 +1,254 @@
+"""Metrics that ask a model itself: the same digits however the work is cut, and reasons where none is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from closed_form import Waves
+
+import evalkit
+import reference_models
+from evalkit.adapters.external import load_external
+from evalkit.engine.equivariance import COLUMNS, EquivarianceProbe
+from evalkit.engine.probes import Subject, draw_seeds, draw_uniform
+from evalkit.engine.repeats import STRIDE, repeat, spreads
+from evalkit.errors import MetricError, UsageError
+from evalkit.features.store import SHARD_ROWS
+from evalkit.protocols.catalog import PROTOCOLS
+from evalkit.records.schema import Record
+from evalkit.records.store import read_records
+
+ROOT = Path(__file__).resolve().parents[2]
+METRICS = "ppl_mini,ls_mini,equivariance"
+WAVES = f"{ROOT / 'tests' / 'support' / 'closed_form.py'}:waves"
+
+
+def run(folder: Path, **more) -> list[Record]:
+    arguments = {
+        "model": WAVES, "metrics": METRICS, "num": 20, "output": folder / "results",
+        "cache_dir": folder / "cache", **more,
+    }  # fmt: skip
+    return evalkit.evaluate(**arguments)
+
+
+def bodies(records: list[Record]) -> list[dict]:
+    return [record.body for record in records]
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
+    return run(tmp_path_factory.mktemp("expected"))
+
+
+def test_every_value_has_an_interval_and_says_how_it_was_made(expected: list[Record]):
+    names = ["ppl_mini", "ls_mini_z", "ls_mini_w", "eqt_int", "eqt_frac", "eqr"]
+    assert [record.metric for record in expected] == names
+    for record in expected:
+        assert record.value is not None
+        assert record.standard_error is not None
+        assert record.ci95 is not None
+        assert record.ci95[0] <= record.value <= record.ci95[1]
+        assert record.ci_method
+        assert record.seed == 0
+        assert record.samples.num == 20
+        assert record.higher_is_better == record.metric.startswith("eq")
+
+
+def test_another_batch_size_gives_the_same_digits(expected: list[Record], tmp_path: Path):
+    assert bodies(run(tmp_path, batch_size=3)) == bodies(expected)
+
+
+def test_two_processes_give_the_same_digits(expected: list[Record], tmp_path: Path):
+    code = (
+        "import sys, evalkit\n"
+        f"evalkit.evaluate(model={WAVES!r}, metrics={METRICS!r}, num=20, output=sys.argv[1] + '/results', "
+        "cache_dir=sys.argv[1] + '/cache')\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)],
+            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"},
+            cwd=ROOT,
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    found = {record.metric: record.body for record in read_records(tmp_path / "results")}
+    assert found == {record.metric: record.body for record in expected}
+
+
+def test_a_run_goes_on_from_the_shards_that_are_there(tmp_path: Path):
+    model = load_external(WAVES)
+    metrics = {"model": model, "metrics": "eqt_int", "num": SHARD_ROWS + 8}
+    whole = run(tmp_path / "whole", **metrics)
+    run(tmp_path / "part", **metrics)
+    shards = sorted((tmp_path / "part" / "cache").rglob("*.npy"))
+    assert len(shards) == 2
+    shards[0].unlink()
+    shards[1].write_bytes(shards[1].read_bytes()[:-4])  # damaged, and noticed
+    calls = []
+    made = model._function
+
+    def counted(*given, **more):
+        calls.append(given)
+        return made(*given, **more)
+
+    model._function = counted
+    again = run(tmp_path / "part", **metrics)
+    assert len(calls) > 2 * (SHARD_ROWS + 8) / 8
+    calls.clear()
+    assert bodies(run(tmp_path / "part", **metrics)) == bodies(again) == bodies(whole)
+    assert len(calls) < 40  # the fingerprint's own, and no more
+
+
+def test_another_seed_draws_other_latents_and_moves(expected: list[Record], tmp_path: Path):
+    other = run(tmp_path, seed=1)
+    assert all(a.value != b.value for a, b in zip(expected, other, strict=True) if a.metric != "ls_mini_w")
+    assert not set(draw_seeds(0, "z", range(500))) & set(draw_seeds(1, "z", range(500)))
+    assert not set(draw_seeds(0, "z", range(500))) & set(draw_seeds(0, "y", range(500)))
+    parts = [draw_uniform(3, "t", range(start, start + 5), 2) for start in (0, 5)]
+    np.testing.assert_array_equal(np.concatenate(parts), draw_uniform(3, "t", range(10), 2))
+
+
+def test_operations_measured_alone_and_together_agree(expected: list[Record], tmp_path: Path):
+    alone = {
+        record.metric: record.body for name in ("eqt_frac", "eqr") for record in run(tmp_path, metrics=name)
+    }
+    assert alone == {r.metric: r.body for r in expected if r.metric in alone}
+
+
+def test_rows_hold_the_draws_and_can_be_made_again():
+    model = load_external(WAVES)
+    probe = EquivarianceProbe(Subject(model=model, seed=5), PROTOCOLS["eqr"], ("frac", "rot"))
+    rows = probe(range(8, 12))
+    for operation, move, found in probe.compared(range(8, 12)):
+        np.testing.assert_allclose(rows[operation][:, :2], found.sums(), rtol=1e-6)
+        for place, name in enumerate(("tx", "ty", "angle")):
+            column = rows[operation][:, COLUMNS.index(name)]
+            np.testing.assert_array_equal(column, np.full(4, move[place], np.float32))
+    assert abs(rows["frac"][0, 2]) <= 0.125
+    assert abs(rows["rot"][0, 4]) <= np.pi
+
+
+def test_a_model_without_coordinates_gets_a_reason_and_no_number(tmp_path: Path):
+    model = reference_models.build("progan", preset="tiny")
+    records = run(tmp_path, model=model, metrics="ppl_mini,eqt_int,eqr", num=8)
+    assert [record.metric for record in records] == ["ppl_mini", "eqt_int", "eqr"]
+    assert records[0].value is not None
+    for record in records[1:]:
+        assert record.value is None
+        assert record.reason == (
+            "not applicable: this needs a model whose input can be transformed; progan:tiny-random offers: "
+            "Samples, HasLatents"
+        )
+    filed = {record.metric: record for record in read_records(tmp_path / "results")}
+    assert filed["eqr"].reason == records[2].reason
+
+
+def test_a_request_that_applies_nowhere_is_refused(tmp_path: Path):
+    model = reference_models.build("progan", preset="tiny")
+    with pytest.raises(UsageError, match="eqt_int, eqr: this needs a model whose input can be transformed"):
+        run(tmp_path, model=model, metrics="eqt_int,eqr", num=8)
+
+
+def test_images_cannot_be_asked(tmp_path: Path):
+    with pytest.raises(
+        UsageError, match="ppl_mini asks a model itself and cannot be computed from images; name the model"
+    ):
+        evalkit.evaluate(
+            samples=np.zeros((8, 8, 8, 3), np.uint8), metrics="ppl_mini", output=None, cache_dir=tmp_path
+        )
+
+
+def test_a_bundle_that_nothing_looks_through_is_refused(tmp_path: Path):
+    with pytest.raises(UsageError, match="--attributes digits belongs to ls, which is not among the metrics"):
+        run(tmp_path, metrics="ls_mini", attributes="digits")
+
+
+def test_ls_without_a_bundle_says_how_to_name_one(tmp_path: Path):
+    with pytest.raises(
+        UsageError, match="ls needs attribute classifiers; name a bundle .* --attributes: digits"
+    ):
+        run(tmp_path, metrics="ls", num=200_000)
+
+
+def test_images_too_small_for_a_rotation_have_no_number(tmp_path: Path):
+    model = evalkit.adapt(Waves(side=12))
+    with pytest.raises(
+        MetricError, match="no pixel of any image could be compared: the images are too small"
+    ):
+        run(tmp_path, model=model, metrics="eqr", num=8)
+
+
+def test_exact_equivariance_has_no_number(tmp_path: Path):
+    model = evalkit.adapt(Waves(sticking=0.0, side=32))
+    with pytest.raises(MetricError, match="equals the moved image to the last bit: the PSNR is infinite"):
+        run(tmp_path, model=model, metrics="eqt_int", num=8)
+
+
+def test_an_image_that_is_no_number_under_a_transform_is_named(tmp_path: Path):
+    class Broken(Waves):
+        def __call__(self, z, transform=None):
+            made = super().__call__(z, transform)
+            return made if transform is None else made / (z[:, :1, None, None] > -1.0)
+
+    with pytest.raises(
+        MetricError, match=r"eqt_int: images \d+.* hold NaN or infinite values under a transform"
+    ):
+        run(tmp_path, model=evalkit.adapt(Broken()), metrics="eqt_int", num=32)
+
+
+def test_a_model_that_changes_how_it_moves_is_measured_anew(tmp_path: Path):
+    class Moving(Waves):
+        share = 1.0
+
+        def __call__(self, z, transform=None):
+            if transform is not None:
+                transform = transform.clone()
+                transform[:2, 2] *= self.share
+            return super().__call__(z, transform)
+
+    first = run(tmp_path, model=evalkit.adapt(Moving()), metrics="eqt_int", num=8)
+    Moving.share = 0.9
+    second = run(tmp_path, model=evalkit.adapt(Moving()), metrics="eqt_int", num=8)
+    assert first[0].value is not None
+    assert second[0].value is not None
+    assert second[0].value < first[0].value - 3
+
+
+def test_costs_are_known_before(tmp_path: Path):
+    costs = evalkit.plan(model=WAVES, metrics="ppl_mini,equivariance", num=20, cache_dir=tmp_path)
+    by_name = {step.name: step for step in costs.model_steps}
+    assert by_name["ppl_mini"].images == 40
+    assert by_name["eqt_int, eqt_frac, eqr"].images == 80
+    assert all(step.seconds is not None and step.seconds > 0 for step in costs.model_steps)
+    run(tmp_path, metrics="ppl_mini", cache_dir=tmp_path)
+    (again,) = evalkit.plan(model=WAVES, metrics="ppl_mini", num=20, cache_dir=tmp_path).model_steps
+    assert (again.num_stored, again.images, again.seconds) == (20, 0, 0.0)
+
+
+def test_repeats_have_seeds_of_their_own(tmp_path: Path):
+    runs = repeat(2, model=WAVES, metrics="eqt_int", num=16, output=tmp_path / "r", cache_dir=tmp_path)
+    assert [records[0].seed for records in runs] == [0, STRIDE]
+    (spread,) = spreads(runs)
+    values = [records[0].value for records in runs]
+    assert spread.values == tuple(values)
+    assert spread.mean == pytest.approx(np.mean(values))
+    assert spread.standard_deviation == pytest.approx(np.std(values, ddof=1))
+    assert len(read_records(tmp_path / "r")) == 2
+
+
+def test_repeats_of_a_set_of_images_are_refused(tmp_path: Path):
+    with pytest.raises(
+        UsageError, match="--repeats 2 draws other samples every time, and a set of images has no"
+    ):
+        repeat(2, samples=np.zeros((8, 8, 8, 3), np.uint8), metrics="is_mini", output=None)
+    with pytest.raises(UsageError, match="--repeats is 0; give 1 or more"):
+        repeat(0, model=WAVES, metrics="eqt_int", output=None)
+    with pytest.raises(UsageError, match="--repeats keeps 1,000,000 seeds for each run; give --num"):
+        repeat(2, model=WAVES, metrics="eqt_int", num=2_000_000, output=None)
