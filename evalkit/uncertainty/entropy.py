@@ -58,7 +58,7 @@ def exponential_estimate(
         value=value,
         standard_error=math.log(2) * value * spread,
         interval=(2.0 ** max(low, 0.0), 2.0**high),
-        method="influence function of the sum of entropies, for as many samples; the interval is raised to the "
-        "power of 2; classifiers are held fixed, so how other samples would fit them is not counted",
+        method="influence function of the sum of entropies, for as many samples; interval raised to the "
+        "power of 2; the classifiers are held fixed, so how other samples would fit them is not counted",
         notes=notes,
     )
