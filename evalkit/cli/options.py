@@ -82,6 +82,45 @@ Range = Annotated[RangeName, typer.Option("--range", help="Its images: signed is
 NumClasses = Annotated[int, typer.Option("--num-classes", min=0, help="Its classes; 0 is none.")]
 
 
+ModelOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--model", help="A model to judge: NAME:PRESET-random, a checkpoint, package.module:factory …"
+    ),
+]
+SamplesOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--samples", help="Images to judge: a folder, archive, npz, package.module:function …"),
+]
+DataName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--data-name", help="Name of the real images in tables."),
+]
+Limit = Annotated[Optional[int], typer.Option("--limit", help="Use so many of the samples.")]  # noqa: UP045
+DataLimit = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--data-limit", help="Use so many of the real images."),
+]
+SubsetSeed = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--subset-seed", help="Draw the limited ones at random by this seed."),
+]
+Num = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--num", help="How many samples a model or callable makes."),
+]
+Neighbours = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--k", help="Neighbours of precision, recall, density and coverage."),
+]
+SkipBroken = Annotated[
+    bool, typer.Option("--skip-broken", help="Leave unreadable images out, and count them.")
+]
+Root = Annotated[Optional[Path], typer.Option("--root", help="Folder of torchvision data sets.")]  # noqa: UP045
+Download = Annotated[bool, typer.Option("--download", help="Allow a torchvision data set to be downloaded.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, and stop.")]
+
+
 def parse_seeds(words: str, num: int | None) -> Int64Array:
     """Reads ``0-63``, ``1,5,9`` or ``100-``, which goes on as far as ``num`` says.
 

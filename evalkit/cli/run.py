@@ -13,14 +13,26 @@ import typer
 from evalkit.cli.options import (
     BatchSize,
     CacheDir,
+    DataLimit,
+    DataName,
     Device,
     DeviceOption,
+    Download,
+    DryRun,
     Json,
     LabelsOption,
+    Limit,
+    ModelOption,
+    Neighbours,
+    Num,
     NumClasses,
     PrecisionName,
     Range,
     RangeName,
+    Root,
+    SamplesOption,
+    SkipBroken,
+    SubsetSeed,
     TruncationCutoff,
     TruncationPsi,
     WeightsDir,
@@ -41,29 +53,22 @@ def register(app: typer.Typer) -> None:
 def run(
     context: typer.Context,
     metrics: Annotated[str, typer.Option(help="Protocols or groups, with commas: fid,kid,is,prdc or mini.")],
-    samples: Annotated[
-        str | None, typer.Option(help="Images to judge: a folder, archive, npz, package.module:function …")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="A model to judge: NAME:PRESET-random, a checkpoint, package.module:factory …"),
-    ] = None,
+    samples: SamplesOption = None,
+    model: ModelOption = None,
     data: Annotated[str | None, typer.Option(help="Real images, or a reference statistics file.")] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Results folder; records are added to it.")
     ] = Path("results"),
     name: Annotated[str | None, typer.Option(help="Name of the samples in tables.")] = None,
-    data_name: Annotated[str | None, typer.Option(help="Name of the real images in tables.")] = None,
+    data_name: DataName = None,
     layer: Annotated[
         str | None, typer.Option(help="Another layer of the protocols' network, such as 192.")
     ] = None,
     precision: Annotated[
         PrecisionName, typer.Option(help="bfloat16 is faster and another protocol.")
     ] = PrecisionName.float32,
-    k: Annotated[
-        int | None, typer.Option(help="Neighbours of precision, recall, density and coverage.")
-    ] = None,
-    num: Annotated[int | None, typer.Option(help="How many samples a model or callable makes.")] = None,
+    k: Neighbours = None,
+    num: Num = None,
     truncation: TruncationPsi = 1.0,
     truncation_cutoff: TruncationCutoff = None,
     labels: LabelsOption = None,
@@ -74,11 +79,9 @@ def run(
         str | None,
         typer.Option(help="Attribute classifiers of ls: digits, or a file of `attributes train`."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Use so many of the samples.")] = None,
-    data_limit: Annotated[int | None, typer.Option(help="Use so many of the real images.")] = None,
-    subset_seed: Annotated[
-        int | None, typer.Option(help="Draw the limited ones at random by this seed.")
-    ] = None,
+    limit: Limit = None,
+    data_limit: DataLimit = None,
+    subset_seed: SubsetSeed = None,
     seed: Annotated[
         int, typer.Option(help="First seed of a model or callable, and seed of the bootstrap.")
     ] = 0,
@@ -86,21 +89,15 @@ def run(
         int,
         typer.Option(min=1, help="Measure a model so often, with other seeds, and say how much it moved."),
     ] = 1,
-    skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="Leave unreadable images out, and count them.")
-    ] = False,
-    root: Annotated[Path | None, typer.Option(help="Folder of torchvision data sets.")] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Allow a torchvision data set to be downloaded.")
-    ] = False,
+    skip_broken: SkipBroken = False,
+    root: Root = None,
+    download: Download = False,
     device: DeviceOption = Device.auto,
     batch_size: BatchSize = 64,
     weights_dir: WeightsDir = None,
     weights: WeightsFiles = None,
     cache_dir: CacheDir = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and its cost, and stop.")
-    ] = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Measure samples, and file one record a result."""

@@ -32,6 +32,7 @@ from evalkit.errors import EvalkitError, UsageError
 from evalkit.files import write_text
 from evalkit.protocols import catalog
 from evalkit.records.schema import Record
+from evalkit.uncertainty.format import with_error
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -161,6 +162,14 @@ class Sweep:
                 )  # fmt: skip
                 found.append(dict(zip(_COLUMNS, values, strict=True)))
         return found
+
+    def table(self) -> list[dict[str, str]]:
+        """A line a psi and a column a metric, value and standard error, for print."""
+        return [
+            {"psi": repr(psi)}
+            | {record.metric: with_error(record.value, record.standard_error) for record in records}
+            for psi, records in zip(self.psis, self.records, strict=True)
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """As `write_sweep` files it: the rows, and once for each metric how its numbers were made."""
