@@ -12,6 +12,7 @@ filters are designed in float64 and rounded once.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 FloatArray = npt.NDArray[np.float64]
+ComplexArray = npt.NDArray[np.complex128]
 
 LANCZOS = 3  # a, half width of the window in pixels
 FILTER_REACH = 6  # amax, half width of the filter of rotations
@@ -148,15 +150,12 @@ def bandlimit_filter(
     Returns:
         float64 ``(2 reach up - 1, 2 reach up - 1)``. Each of its ``up²`` phases sums to ``1 / up²``.
     """
-    places = np.arange(-_SUPPORT * up + 1, _SUPPORT * up) / up
-    ys, xs = np.meshgrid(places, places, indexing="ij")
+    xs, ys, band_of_first, window_of_first = _first_grid(up, a)
     turned = (matrix[0, 0] * xs + matrix[0, 1] * ys, matrix[1, 0] * xs + matrix[1, 1] * ys)
-    band = _circular(np.sinc(xs) * np.sinc(ys), np.sinc(turned[0]) * np.sinc(turned[1]))
-    window = _circular(
-        lanczos_window(xs, a) * lanczos_window(ys, a),
-        lanczos_window(turned[0], a) * lanczos_window(turned[1], a),
-    )
-    full = np.fft.fftshift(band * window)
+    band = band_of_first * _spectrum(np.sinc(turned[0]) * np.sinc(turned[1]))
+    window = window_of_first * _spectrum(lanczos_window(turned[0], a) * lanczos_window(turned[1], a))
+    # Circular convolutions, with the origin at index 0.
+    full = np.fft.fftshift(np.fft.irfft2(band, s=xs.shape) * np.fft.irfft2(window, s=xs.shape))
     cut = (_SUPPORT - reach) * up
     kernel = np.zeros((2 * reach * up, 2 * reach * up))
     kernel[:-1, :-1] = full[cut : len(full) - cut, cut : len(full) - cut]
@@ -171,10 +170,19 @@ def lanczos_window(x: FloatArray, a: int) -> FloatArray:
     return window
 
 
-def _circular(one: FloatArray, other: FloatArray) -> FloatArray:
-    # Convolution with the origin at index 0.
-    transforms = np.fft.rfft2(np.fft.ifftshift(one)) * np.fft.rfft2(np.fft.ifftshift(other))
-    return np.fft.irfft2(transforms, s=one.shape)
+@functools.lru_cache(maxsize=4)
+def _first_grid(up: int, a: int) -> tuple[FloatArray, FloatArray, ComplexArray, ComplexArray]:
+    # Places of the taps, and the spectra of the unit grid's band and window: the same for every matrix.
+    places = np.arange(-_SUPPORT * up + 1, _SUPPORT * up) / up
+    ys, xs = np.meshgrid(places, places, indexing="ij")
+    return (
+        xs, ys, _spectrum(np.sinc(xs) * np.sinc(ys)), _spectrum(lanczos_window(xs, a) * lanczos_window(ys, a))
+    )  # fmt: skip
+
+
+def _spectrum(values: FloatArray) -> ComplexArray:
+    found: ComplexArray = np.fft.rfft2(np.fft.ifftshift(values))
+    return found
 
 
 def _upsample(x: Tensor, kernel: Tensor, pad: int) -> Tensor:
