@@ -277,7 +277,8 @@ def sweep(
         try:
             found.append(tuple(evaluate(output=output, **_at(psi, name, prepared))))
         except EvalkitError as error:
-            raise type(error)(f"psi {psi!r}: {error}") from error
+            one = "; psi 0 makes the same image of every seed: start the sweep above it" if psi == 0 else ""
+            raise type(error)(f"psi {psi!r}: {error}{one}") from error
     named = [record.data.name for records in found for record in records if record.data is not None]
     return Sweep(
         model=name, data=named[0] if named else "", seed=prepared.get("seed", 0), psis=chosen,
