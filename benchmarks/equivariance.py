@@ -29,7 +29,7 @@ from evalkit.engine.progress import reporter
 METRICS = ("eqt_int", "eqt_frac", "eqr")
 WIDE: Mapping[str, Any] = {"margin_size": 8}
 NOISE = 0.1
-NETWORKS = ROOT / "leaderboards" / "references" / "digits"
+NETWORKS = ROOT / "leaderboards" / "references" / "digits32"
 TRAINED = ("stylegan2-32", "stylegan3-t-32", "stylegan3-r-32")
 
 

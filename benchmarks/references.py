@@ -35,6 +35,7 @@ from evalkit.records.store import RecordStore, read_records, slug
 
 TRAIN, TEST = "bundled:digits:train", "bundled:digits:test"
 METRICS = "fd_mini,kd_mini,prdc_mini"
+EQUIVARIANCE = ("eqt_int", "eqt_frac", "eqr")  # of networks at 32x32 as well
 NUM = 899  # samples: one for every real image
 FILED = ROOT / "leaderboards" / "references" / "digits"
 
@@ -61,6 +62,20 @@ class Reference:
     kimg: float
     fit: str = "native"
     settings: tuple[str, ...] = ()
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it makes images of 32x32, which are large enough for the filters of equivariance."""
+        return self.fit == "exact"
+
+    @property
+    def metrics(self) -> str:
+        """What it is measured by."""
+        return ",".join([METRICS, *EQUIVARIANCE]) if self.is_large else METRICS
+
+    def home(self, output: Path) -> Path:
+        """Its folder: ``output``, or the one beside it for 32x32, which the quickstart does not measure."""
+        return output.with_name(f"{output.name}32") if self.is_large else output
 
 
 REFERENCES: Mapping[str, Reference] = {
@@ -139,8 +154,8 @@ def measure(reference: Reference, networks: Path, records: Path, device: str) ->
     model = reference_models.load_checkpoint(networks / f"{reference.name}.safetensors")
     model.name = f"{reference.name}.safetensors"
     made = evalkit.evaluate(
-        model=model, data=TEST, metrics=METRICS, num=NUM, name=name, data_name="digits", output=None,
-        device=device, reporter=reporter(),
+        model=model, data=TEST, metrics=reference.metrics, num=NUM, name=name, data_name="digits",
+        output=None, device=device, reporter=reporter(),
     )  # fmt: skip
     made = [portable(record) for record in made]
     shutil.rmtree(records / "digits" / slug(name), ignore_errors=True)  # an older network's
@@ -204,22 +219,22 @@ def table(folder: Path) -> str:
     if (folder / "records").is_dir():
         for record in read_records(folder / "records"):
             found[record.samples.name, record.metric] = record
-    rows = []
+    rows, large = [], False
     for reference in REFERENCES.values():
         network = folder / f"{reference.name}.safetensors"
         if not network.exists():
             continue
         about = json.loads((folder / f"{reference.name}.run.json").read_text())
         trained = json.loads(network.with_suffix(".json").read_text())
-        record = found.get((f"{reference.title} (reference)", "fd_mini"))
-        shown = "–"
-        if record is not None:
-            low, high = interval(record)
-            shown = f"{record.value:.4f} ({low:.4f} to {high:.4f})"
+        large = reference.is_large
+        shown = [
+            _shown(found.get((f"{reference.title} (reference)", metric)), digits)
+            for metric, digits in [("fd_mini", 4), *((name, 1) for name in EQUIVARIANCE if large)]
+        ]
         rows.append(
             [
                 f"[{reference.title}]({reference.name}.samples.png)", f"`{reference.model}`",
-                f"`{reference.preset}`", f"{trained['kimg']:g}", f"{about['seconds']:,.0f}", shown,
+                f"`{reference.preset}`", f"{trained['kimg']:g}", f"{about['seconds']:,.0f}", *shown,
                 f"{network.stat().st_size:,}",
             ]
         )  # fmt: skip
@@ -230,16 +245,33 @@ def table(folder: Path) -> str:
         "kimg",
         "seconds of training",
         "fd_mini (95 % interval)",
+        *(f"{name}, dB" for name in EQUIVARIANCE if large),
         "bytes",
     ]
     return markdown(headings, rows)
 
 
+def _shown(record: Record | None, digits: int) -> str:
+    if record is None or record.value is None:
+        return "–"
+    low, high = interval(record)
+    return f"{record.value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
 def readme(folder: Path) -> str:
     """The page that stands beside the networks."""
-    return f"""# Reference networks on handwritten digits
+    there = [each for each in REFERENCES.values() if (folder / f"{each.name}.safetensors").exists()]
+    first, large = there[0].name, there[0].is_large
+    size = (
+        "at 32x32, where a digit's pixels are squares of 4x4"
+        if large
+        else "at its own 8x8 with seed 0; a pixel becomes a square of 4x4 in samples"
+    )
+    title = "Reference networks on handwritten digits" + (" at 32x32" if large else "")
+    shown = "leaderboards/references/" + ("digits32" if large else "digits")
+    return f"""# {title}
 
-Trained on `{TRAIN}` at its own 8x8 with seed 0; a pixel becomes a square of 4x4 in samples. Measured with
+Trained on `{TRAIN}` {size}. Measured with
 {NUM} samples against `{TEST}`, which training never saw. Seconds of training are of one thread, while
 others had their share of the machine. Written by `benchmarks/references.py`.
 
@@ -248,7 +280,7 @@ others had their share of the machine. Written by `benchmarks/references.py`.
 `NAME.safetensors` and `NAME.json` are the average of the generator, `NAME.run.json` the settings of its
 training, `NAME.curves.png` and `NAME.samples.png` what it looked like, `records/` what was measured.
 
-    evalkit run --model leaderboards/references/digits/stylegan2.safetensors --data {TEST} --metrics mini
+    evalkit run --model {shown}/{first}.safetensors --data {TEST} --metrics mini
     make references                                    # trains all of them again
     python benchmarks/references.py --check --measure  # measures these files again, and compares
 """
@@ -270,7 +302,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     chosen = [REFERENCES[name] for name in arguments.only or REFERENCES]
     if arguments.measure:  # those that are there
-        chosen = [each for each in chosen if (arguments.output / f"{each.name}.safetensors").exists()]
+        chosen = [
+            each for each in chosen if (each.home(arguments.output) / f"{each.name}.safetensors").exists()
+        ]
     target: Path = arguments.work / "check" if arguments.check else arguments.output
     networks: Path = arguments.output if arguments.measure else target
     # A check trains anew: finished runs of the networks on file would be compared with themselves.
@@ -295,16 +329,20 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 1
     for reference in chosen:
         if not arguments.measure:
-            publish(reference, runs / reference.name, target)
-        fresh += measure(reference, networks, target / "records", arguments.device)
+            publish(reference, runs / reference.name, reference.home(target))
+        records = reference.home(target) / "records"
+        fresh += measure(reference, reference.home(networks), records, arguments.device)
         if not arguments.check:
-            write_text(arguments.output / "README.md", readme(arguments.output))
+            home = reference.home(arguments.output)
+            write_text(home / "README.md", readme(home))
+    homes = dict.fromkeys(reference.home(arguments.output) for reference in chosen)
     if not arguments.check:
-        print(table(arguments.output))
+        for home in homes:
+            print(table(home))
         return 0
     names = {f"{reference.title} (reference)" for reference in chosen}
-    on_file = arguments.output / "records"
-    filed = read_records(on_file) if on_file.is_dir() else []
+    on_file = [home / "records" for home in homes]
+    filed = [record for folder in on_file if folder.is_dir() for record in read_records(folder)]
     filed = [record for record in filed if record.samples.name in names]
     found = differences(filed, fresh)
     for line in found:

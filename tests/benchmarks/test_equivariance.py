@@ -15,7 +15,7 @@ import evalkit
 import reference_models
 
 ROOT = Path(__file__).resolve().parents[2]
-NETWORKS = ROOT / "leaderboards" / "references" / "digits"
+NETWORKS = ROOT / "leaderboards" / "references" / "digits32"
 METRICS = ("eqt_int", "eqt_frac", "eqr")
 
 
