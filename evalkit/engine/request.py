@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from evalkit.adapters.resolve import ReferenceModels, open_model
-from evalkit.adapters.samples import Labels, ModelSource
-from evalkit.engine.device import pick_device
+from evalkit.adapters.resolve import ReferenceModels
+from evalkit.adapters.samples import Labels
 from evalkit.engine.distributed import World, world
+from evalkit.engine.inputs import Images, open_inputs
 from evalkit.engine.judges import ANY_BUNDLE
 from evalkit.engine.plan import Plan, make_plan
 from evalkit.engine.progress import Reporter, Silent
@@ -21,14 +21,7 @@ from evalkit.protocols import catalog
 from evalkit.protocols.spec import Precision
 from evalkit.records.schema import Training
 from evalkit.sources.base import ImageSource
-from evalkit.sources.resolve import resolve
 from evalkit.sources.statistics import ReferenceStatistics
-
-# Samples of a model where nothing says how many: one a real image, but no more than papers take.
-MOST_BY_DEFAULT = 50_000
-
-# Everything `evalkit.sources.resolve` takes: a path, a name, an array, a data set, a callable, a source.
-Images = Any
 
 
 class Arguments(TypedDict, total=False):
@@ -178,77 +171,30 @@ def prepare(
     """
     if batch_size < 1:
         raise UsageError(f"batch_size is {batch_size}; it must be 1 or more")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise UsageError(f"the seed is {seed!r}; give a whole number from 0 to 2^63 - 1")
     names = metrics.split(",") if isinstance(metrics, str) else list(metrics)
     protocols = catalog.select(names, layer=layer, precision=precision, k=k)
-    if subset_seed is not None and limit is None and data_limit is None:
-        raise UsageError(
-            f"--subset-seed {subset_seed} draws a limited number of images and no limit was given; add "
-            "--limit or --data-limit, or leave the seed out to use all images"
-        )
     if attributes is not None and not any(spec.extractor == ANY_BUNDLE for spec in protocols):
         raise UsageError(
             f"--attributes {attributes} belongs to ls, which is not among the metrics; leave it out, or ask "
             "for ls (ls_mini has its own)"
         )
-    shared: dict[str, Any] = {
-        "skip_broken": skip_broken,
-        "root": root,
-        "download": download,
-    }
-    wanted = max((spec.num_fake for spec in protocols if spec.num_fake is not None), default=None)
-    if (samples is None) == (model is None):
-        given = "neither" if samples is None else "both"
-        raise UsageError(
-            f"{given} of --samples (images) and --model (what makes them) was given; give one of them"
-        )
-    real = (
-        None
-        if data is None
-        else resolve(
-            data, limit=data_limit, subset_seed=None if data_limit is None else subset_seed, **shared
-        )
-    )
-    if model is not None:
-        opened = open_model(
-            model, reference_models, z_dim=z_dim, value_range=value_range, num_classes=num_classes,
-            device=pick_device(device, world()),
-        )  # fmt: skip
-        training = training or _training_of(opened)
-        count = _count(opened.name, num, wanted, limit, real)
-        known = real.labels if labels is None and isinstance(real, ImageSource) else None
-        classes = labels if known is None else known
-        samples = ModelSource(
-            opened, count, seed, labels=classes, truncation_psi=truncation_psi,
-            truncation_cutoff=truncation_cutoff,
-        )  # fmt: skip
-        num = None
-    else:
-        opened = classes = None
-        _refuse_model_options(truncation_psi, truncation_cutoff, labels, z_dim, num_classes, value_range)
-    fake = resolve(
-        samples,
-        limit=limit,
-        subset_seed=None if limit is None else subset_seed,
-        num=num,
-        usual_num=wanted,
-        seed=seed,
-        **shared,
-    )
-    if isinstance(fake, ReferenceStatistics):
-        raise UsageError(
-            f"{fake.spec} holds statistics, and --samples must be images; statistics can stand for the real "
-            f"side (--data)"
-        )
+    opened = open_inputs(
+        samples=samples, model=model, data=data, num=num,
+        usual_num=max((spec.num_fake for spec in protocols if spec.num_fake is not None), default=None),
+        truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff, labels=labels, z_dim=z_dim,
+        value_range=value_range, num_classes=num_classes, reference_models=reference_models, limit=limit,
+        data_limit=data_limit, subset_seed=subset_seed, seed=seed, skip_broken=skip_broken, root=root,
+        download=download, device=device,
+    )  # fmt: skip
+    fake, real = opened.samples, opened.data
     kept = cache_root(None if cache_dir is None else Path(cache_dir))
     apart = kept if samples_cache_dir is None else Path(samples_cache_dir)
     store = FeatureStore(kept / "features")
     return Request(
-        plan=make_plan(protocols, fake, real, opened),
+        plan=make_plan(protocols, fake, real, opened.model),
         samples=fake,
-        model=opened,
-        labels=classes,
+        model=opened.model,
+        labels=opened.labels,
         truncation_psi=truncation_psi,
         truncation_cutoff=truncation_cutoff,
         attributes=attributes,
@@ -262,7 +208,7 @@ def prepare(
         weights={key: Path(file) for key, file in (weights or {}).items()},
         store=store,
         samples_store=store if apart == kept else FeatureStore(apart / "features"),
-        training=training,
+        training=training or _training_of(opened.model),
         reporter=reporter or Silent(),
         world=world(),
     )
@@ -274,39 +220,3 @@ def _training_of(model: Any) -> Training | None:  # noqa: ANN401
     if not isinstance(found, Mapping) or not {"kimg", "checkpoint_sha256"} <= set(found):
         return None  # torch modules have an attribute of this name that is a bool
     return Training(kimg=float(found["kimg"]), checkpoint_sha256=str(found["checkpoint_sha256"]))
-
-
-def _refuse_model_options(
-    psi: float,
-    cutoff: int | None,
-    labels: int | str | None,
-    z_dim: int | None,
-    num_classes: int,
-    value_range: str,
-) -> None:
-    # Left out in silence, they would be believed to have had an effect.
-    given = {
-        "--truncation": psi != 1, "--truncation-cutoff": cutoff is not None, "--labels": labels is not None,
-        "--z-dim": z_dim is not None, "--num-classes": bool(num_classes),
-        "--range": value_range != "signed",
-    }  # fmt: skip
-    if named := [name for name, there in given.items() if there]:
-        raise UsageError(
-            f"{', '.join(named)} belongs to a model, and --samples are images; name it with --model"
-        )
-
-
-def _count(
-    name: str,
-    num: int | None,
-    wanted: int | None,
-    limit: int | None,
-    real: ImageSource | ReferenceStatistics | None,
-) -> int:
-    """How many samples a model makes: what is asked for, what protocols ask for, or one a real image."""
-    for count in (num, wanted, limit):
-        if count is not None:
-            return count
-    if isinstance(real, ImageSource):
-        return min(len(real), MOST_BY_DEFAULT)
-    raise UsageError(f"{name} makes as many images as it is asked for; say how many with --num")
