@@ -20,7 +20,7 @@ from evalkit.engine.sweep import Sweep, check_psis, parse_psis, plan_sweep, swee
 from evalkit.errors import MetricError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
-REFERENCE = ROOT / "leaderboards" / "references" / "digits" / "stylegan2.safetensors"
+REFERENCE = ROOT / "leaderboards" / "references" / "digits" / "stylegan3-r.safetensors"
 COMMITTED = ROOT / "benchmarks" / "results" / "truncation_sweep.csv"
 SMALL: dict[str, Any] = {"data": "bundled:digits:test", "data_limit": 60, "num": 60, "metrics": "fd_mini"}
 
@@ -197,7 +197,9 @@ def test_what_does_not_apply_has_no_value_and_stops_nothing(tmp_path: Path):
     assert "whose input can be transformed" in told["reason"]
     assert write_sweep(result, tmp_path)[2].exists()
     empty = Sweep(model="m", data="d", seed=0, psis=(0.5,), records=(result.records[0][1:],))
-    with pytest.raises(MetricError, match="has no value to draw: not applicable: this needs a model whose input"):
+    with pytest.raises(
+        MetricError, match="has no value to draw: not applicable: this needs a model whose input"
+    ):
         write_sweep(empty, tmp_path / "empty")
 
 
@@ -230,9 +232,12 @@ def test_the_committed_sweep_shows_the_trade():
     }
     psis = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
     assert all(list(values) == psis for values in curve.values())
-    recall = [curve["prdc_mini_recall"][psi] for psi in psis]
-    assert all(low < high for low, high in itertools.pairwise(recall))
-    # Precision rises as psi falls from 1, as far as the page claims; below, it does not.
-    claimed = [curve["prdc_mini_precision"][psi] for psi in (1.0, 0.9, 0.8, 0.7)]
-    assert all(low < high for low, high in itertools.pairwise(claimed))
+    recall, precision = (
+        [curve[f"prdc_mini_{name}"][psi] for psi in psis] for name in ("recall", "precision")
+    )
+    # To within what 898 images can tell, a standard error of 0.03.
+    assert all(high - low > -0.01 for low, high in itertools.pairwise(recall))
+    assert all(low - high > -0.01 for low, high in itertools.pairwise(precision))
+    assert recall[-1] - recall[0] > 0.5
+    assert precision[0] - precision[-1] > 0.15
     assert all(math.isfinite(value) for values in curve.values() for value in values.values())
