@@ -1,6 +1,6 @@
 """What makes StyleGAN3 equivariant? Its ablations on small networks, and the trained references beside them.
 
-Karras et al. 2021 (table 3) begin with StyleGAN2 and end with StyleGAN3; here each row takes one ingredient
+Karras et al. 2021 (figure 3) begin with StyleGAN2 and end with StyleGAN3; here each row takes one ingredient
 away from a small StyleGAN3-T with wide margins, with random weights of several seeds. Equivariance is a
 property of the architecture, so random weights show it; training spends some of it.
 

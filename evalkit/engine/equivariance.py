@@ -40,6 +40,7 @@ class EquivarianceProbe:
         weights_sha256: None take part.
         passes: Images made per row: the original, and one an operation.
         device_type: Where the model makes its latents.
+        notes: What the model says of how it moves its input.
     """
 
     name = "equivariance"
@@ -47,6 +48,7 @@ class EquivarianceProbe:
     layers: Mapping[str, int]
     group: int
     passes: int
+    notes: tuple[str, ...]
 
     def __init__(self, subject: Subject, spec: ProtocolSpec, operations: tuple[Operation, ...]) -> None:
         """Checks what the model can be asked; nothing is drawn yet.
@@ -69,6 +71,8 @@ class EquivarianceProbe:
         self.group = spec.options.batch
         self.passes = 1 + len(operations)
         self.device_type = subject.device_type
+        told = getattr(subject.model, "transform_note", "")
+        self.notes = (str(told),) if told else ()
         largest = [spec.options.translate_max, spec.options.rotate_max]
         self.settings = digest({"largest": largest, "batch": self.group, **subject.facts()})
 

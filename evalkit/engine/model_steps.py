@@ -125,9 +125,11 @@ def measure_rows(spec: ProtocolSpec, rows: Mapping[str, Rows], seed: int, probe:
         MetricError: The metric is not defined on these rows.
     """
     if isinstance(spec.options, EquivarianceOptions):
+        from evalkit.engine.equivariance import EquivarianceProbe
         from evalkit.engine.procedures.equivariance import measure_equivariance
 
-        return measure_equivariance(spec, rows[spec.layer], seed)
+        assert isinstance(probe, EquivarianceProbe)
+        return measure_equivariance(spec, rows[spec.layer], seed, probe.notes)
     if isinstance(spec.options, PathLengthOptions):
         from evalkit.engine.procedures.path_length import measure_path_length
 

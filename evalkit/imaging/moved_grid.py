@@ -3,7 +3,7 @@
 StyleGAN and StyleGAN2 begin with a learned constant of 4x4 pixels; other generators with latents that form a
 grid. Neither has coordinates that a transform could act on. Here the grid itself is moved, bilinearly, with
 its border continued outwards. This is evalkit's own definition: Karras et al. 2021 state no equivariance for
-such networks, and begin their table of configurations with Fourier features in the constant's place.
+such networks, and begin (figure 3, configuration B) with Fourier features in the constant's place.
 """
 
 from __future__ import annotations

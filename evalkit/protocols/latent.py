@@ -112,7 +112,11 @@ def _separability(name: str, extractor: str, num: int | None, title: str, note: 
     )
 
 
-_SVM = "the support vector machine's own draws are seeded"
+_SVM = (
+    "the classifiers are the bundle's, not the official pickles; they see images rounded to 8 bits and resized "
+    "to their own side; samples reach the support vector machine in an order that their content decides, and "
+    "its draws are seeded; a failed fit is an error and not entropy 0"
+)
 
 PROTOCOLS: tuple[ProtocolSpec, ...] = (
     *_path_lengths(

@@ -8,6 +8,7 @@ estimator's over clusters (Cochran 1977, section 6.3 and 9A), taken to decibels 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,9 @@ from evalkit.uncertainty.estimate import Estimate, student95
 FloatArray = npt.NDArray[np.float64]
 
 
-def psnr_estimate(value: float, errors: FloatArray, counted: FloatArray, *, group: int) -> Estimate:
+def psnr_estimate(
+    value: float, errors: FloatArray, counted: FloatArray, *, group: int, notes: Sequence[str] = ()
+) -> Estimate:
     """A PSNR in dB with its error bar.
 
     Args:
@@ -25,6 +28,7 @@ def psnr_estimate(value: float, errors: FloatArray, counted: FloatArray, *, grou
         errors: Sum of squared errors of every image, ``(n,)``.
         counted: Values behind each sum, ``(n,)``; 0 where nothing could be compared.
         group: So many consecutive images are one batch (the last ones may be fewer).
+        notes: What a reader must know.
 
     Returns:
         The estimate; with fewer than two batches no error is defined.
@@ -36,6 +40,7 @@ def psnr_estimate(value: float, errors: FloatArray, counted: FloatArray, *, grou
             standard_error=None,
             interval=None,
             method=f"none: {len(errors)} images are one batch, the error needs {group + 1} or more",
+            notes=tuple(notes),
         )
     mean = float(errors.sum() / counted.sum())
     residuals = np.add.reduceat(errors - mean * counted, starts)
@@ -49,4 +54,5 @@ def psnr_estimate(value: float, errors: FloatArray, counted: FloatArray, *, grou
         interval=(value - reach, value + reach),
         method=f"ratio of sums over {len(starts):,} batches of {group} images, each of one move (delta "
         "method, in dB)",
+        notes=tuple(notes),
     )

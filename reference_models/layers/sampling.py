@@ -26,6 +26,12 @@ from reference_models.layers.mapping import StyleGenerator
 
 Int64Array = npt.NDArray[np.int64]
 
+# What records say of the equivariance of networks whose input has no coordinates.
+MOVED_CONSTANT = (
+    "the learned 4x4 constant was read at the moved places, since it has no coordinates: evalkit's own "
+    "definition"
+)
+
 _M = TypeVar("_M", bound="GeneratorModel")
 _SEEDS = 2**32
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from evalkit.errors import UsageError
 from reference_models.layers.batches import in_batches
-from reference_models.layers.sampling import GeneratorModel, Int64Array, exact_float32
+from reference_models.layers.sampling import MOVED_CONSTANT, GeneratorModel, Int64Array, exact_float32
 from reference_models.stylegan.generator import Generator
 
 
@@ -23,6 +23,7 @@ class Model(GeneratorModel):
     """A StyleGAN generator, at the level of detail that it stores."""
 
     fresh_noise: ClassVar[bool] = True
+    transform_note: ClassVar[str] = MOVED_CONSTANT
 
     generator: Generator
 

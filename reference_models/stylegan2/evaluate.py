@@ -7,11 +7,13 @@ learned constant can be moved (`evalkit.imaging.moved_grid`), so that equivarian
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from evalkit.errors import UsageError
-from reference_models.layers.sampling import Int64Array, StyleModel, exact_float32
+from reference_models.layers.sampling import MOVED_CONSTANT, Int64Array, StyleModel, exact_float32
 from reference_models.stylegan2.generator import Generator
 
 
@@ -19,6 +21,7 @@ class Model(StyleModel):
     """A StyleGAN2 generator behind the capabilities Samples, HasLatents, Transformable and Conditional."""
 
     generator: Generator
+    transform_note: ClassVar[str] = MOVED_CONSTANT
 
     def synthesise(
         self, w: Tensor, *, noise_seeds: Int64Array | None = None, transform: Tensor | None = None

@@ -252,3 +252,10 @@ def test_repeats_of_a_set_of_images_are_refused(tmp_path: Path):
         repeat(0, model=WAVES, metrics="eqt_int", output=None)
     with pytest.raises(UsageError, match="--repeats keeps 1,000,000 seeds for each run; give --num"):
         repeat(2, model=WAVES, metrics="eqt_int", num=2_000_000, output=None)
+
+
+def test_a_constant_that_was_moved_is_told(tmp_path: Path):
+    (record,) = run(tmp_path, model=reference_models.build("stylegan2"), metrics="eqt_int", num=8)
+    assert any("the learned 4x4 constant was read at the moved places" in note for note in record.notes)
+    (other,) = run(tmp_path, model=reference_models.build("stylegan3"), metrics="eqt_int", num=8)
+    assert not other.notes

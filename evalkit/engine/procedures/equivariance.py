@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from evalkit.engine.equivariance import COLUMNS
@@ -13,13 +15,16 @@ from evalkit.protocols.spec import EquivarianceOptions, ProtocolSpec
 from evalkit.uncertainty.ratio import psnr_estimate
 
 
-def measure_equivariance(spec: ProtocolSpec, rows: Rows, seed: int) -> list[Measured]:
+def measure_equivariance(
+    spec: ProtocolSpec, rows: Rows, seed: int, notes: Sequence[str] = ()
+) -> list[Measured]:
     """The PSNR of ``spec``.
 
     Args:
         spec: A protocol with `EquivarianceOptions`.
         rows: ``(n, 5)``, `evalkit.engine.equivariance.COLUMNS`, in the order of their indices.
         seed: Seed of latents and moves, for the record.
+        notes: What the model says of how it moves its input, for the record.
 
     Returns:
         One number. Its extras: ``median_image`` and ``std_image``, of the PSNRs of single images;
@@ -47,5 +52,5 @@ def measure_equivariance(spec: ProtocolSpec, rows: Rows, seed: int) -> list[Meas
         "images_compared": float(np.count_nonzero(counted)),
         "values_compared": float(counted.mean()),
     }
-    estimate = psnr_estimate(value, errors, counted, group=spec.options.batch)
+    estimate = psnr_estimate(value, errors, counted, group=spec.options.batch, notes=notes)
     return [Measured(metric=spec.name, estimate=estimate, extras=extras, seed=seed)]
