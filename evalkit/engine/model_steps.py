@@ -18,6 +18,7 @@ from evalkit.engine.judges import ANY_BUNDLE, NAME_A_BUNDLE
 from evalkit.engine.plan import ModelStep
 from evalkit.engine.probes import Probe, Subject, probe_tables
 from evalkit.engine.procedures.distribution import Measured
+from evalkit.engine.progress import Reporter
 from evalkit.engine.request import Request
 from evalkit.errors import UsageError
 from evalkit.features.store import FeatureTable
@@ -118,8 +119,17 @@ def seconds_per_row(probe: Probe) -> float:
     return (time.perf_counter() - started) / probe.group
 
 
-def measure_rows(spec: ProtocolSpec, rows: Mapping[str, Rows], seed: int, probe: Probe) -> list[Measured]:
+def measure_rows(
+    spec: ProtocolSpec, rows: Mapping[str, Rows], seed: int, probe: Probe, reporter: Reporter
+) -> list[Measured]:
     """All numbers of ``spec`` from the rows of its step.
+
+    Args:
+        spec: The protocol.
+        rows: By layer.
+        seed: The run's seed.
+        probe: What made the rows.
+        reporter: Where progress goes.
 
     Raises:
         MetricError: The metric is not defined on these rows.
@@ -139,4 +149,4 @@ def measure_rows(spec: ProtocolSpec, rows: Mapping[str, Rows], seed: int, probe:
 
     assert isinstance(spec.options, SeparabilityOptions)
     assert isinstance(probe, SeparabilityProbe)
-    return measure_separability(spec, rows, seed, probe.names)
+    return measure_separability(spec, rows, seed, probe.names, reporter)

@@ -179,7 +179,7 @@ def _fill(request: Request, ready: OpenStep) -> float:
     cost = model_step_cost(ready)
     if cost.num_rows > cost.num_stored and request.world.is_main:
         request.reporter.say(cost.sentence)
-    with request.reporter.track(ready.label) as progress:
+    with request.reporter.track(ready.label, unit="rows") as progress:
         done = fill(
             ready.probe, ready.tables, request.samples_store,
             rank=request.world.rank, world_size=request.world.size, progress=progress,
@@ -200,7 +200,7 @@ def _measure_model(
     rows = {
         layer: request.samples_store.table(table.key, item.num_fake) for layer, table in ready.tables.items()
     }
-    measured = measure_rows(spec, rows, request.seed, ready.probe)
+    measured = measure_rows(spec, rows, request.seed, ready.probe, request.reporter)
     timings = {**seconds, spec.name: time.perf_counter() - started}
     looked = _Looked(ready.probe.weights_sha256, ready.weights_file, ready.probe.device_type)
     return [_record(request, item, looked, part, timings) for part in measured]

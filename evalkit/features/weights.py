@@ -98,7 +98,7 @@ WEIGHTS: Mapping[str, WeightsEntry] = {
             url="https://download.pytorch.org/models/vgg16-397923af.pth",
             sha256="397923af",
             licence="BSD-3-Clause (torchvision)",
-            what="VGG16 trained on ImageNet, for improved precision and recall",
+            what="VGG16 trained on ImageNet, for improved precision and recall and for path lengths",
         ),
         WeightsEntry(
             name="mini",

@@ -113,9 +113,9 @@ def _separability(name: str, extractor: str, num: int | None, title: str, note: 
 
 
 _SVM = (
-    "the classifiers are the bundle's, not the official pickles; they see images rounded to 8 bits and resized "
-    "to their own side; samples reach the support vector machine in an order that their content decides, and "
-    "its draws are seeded; a failed fit is an error and not entropy 0"
+    "the classifiers are the bundle's, not the official pickles; they see images rounded to 8 bits and "
+    "resized to their own side; samples reach the support vector machine in an order that their content "
+    "decides, and its draws are seeded; a failed fit is an error and not entropy 0"
 )
 
 PROTOCOLS: tuple[ProtocolSpec, ...] = (

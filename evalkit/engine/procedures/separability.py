@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from evalkit.engine.procedures.distribution import Measured
+from evalkit.engine.progress import Reporter, Silent
 from evalkit.metrics.latent.separability import separability
 from evalkit.metrics.rows import Rows
 from evalkit.protocols.spec import ProtocolSpec, SeparabilityOptions
@@ -12,7 +13,11 @@ from evalkit.uncertainty.entropy import exponential_estimate
 
 
 def measure_separability(
-    spec: ProtocolSpec, tables: Mapping[str, Rows], seed: int, names: Sequence[str] | None = None
+    spec: ProtocolSpec,
+    tables: Mapping[str, Rows],
+    seed: int,
+    names: Sequence[str] | None = None,
+    reporter: Reporter | None = None,
 ) -> list[Measured]:
     """The score of every space of ``spec``.
 
@@ -21,6 +26,7 @@ def measure_separability(
         tables: Rows of every space and of ``logits``, in the same order.
         seed: Seed of the draws: of the samples, and of the support vector machine where it draws.
         names: Of the attributes; their numbers where None.
+        reporter: Where progress goes: fits of the official size take seconds each.
 
     Returns:
         One number a space. Its extras: ``entropy_<attribute>`` in bits and ``bits``, their sum;
@@ -35,9 +41,11 @@ def measure_separability(
     num_keep = int(spec.options.keep * len(logits))
     found = []
     for space, name in zip(spec.options.spaces, spec.values, strict=True):
-        result = separability(
-            tables[space], logits, num_keep=num_keep, names=names, penalty=spec.options.penalty, seed=seed
-        )
+        with (reporter or Silent()).track(name, unit="attributes") as progress:
+            result = separability(
+                tables[space], logits, num_keep=num_keep, names=names, penalty=spec.options.penalty,
+                seed=seed, progress=progress,
+            )  # fmt: skip
         told = [each for each in result.attributes if not each.one_class]
         extras = {f"entropy_{each.name}": each.entropy for each in result.attributes}
         extras |= {f"accuracy_{each.name}": each.accuracy for each in told}

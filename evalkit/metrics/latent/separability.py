@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -151,6 +151,7 @@ def separability(
     names: Sequence[str] | None = None,
     penalty: float = 1.0,
     seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Separability:
     """The score of a latent space.
 
@@ -161,6 +162,7 @@ def separability(
         names: Of the attributes; their numbers where None.
         penalty: C of the support vector machine.
         seed: Of the solver's draws, where it draws.
+        progress: Called with (attributes done, attributes in all) after each of them.
 
     Raises:
         MetricError: Shapes do not fit, a value is not finite, or more samples are to be kept than there are.
@@ -182,12 +184,12 @@ def separability(
         raise MetricError(f"there are {num} columns of logits and {len(called)} names; name each attribute")
     rank = np.empty(len(points), np.int64)
     rank[canonical_order(points)] = np.arange(len(points))
-    found = [
-        attribute(
-            points, probabilities(scores[:, column]), num_keep, name, penalty=penalty, seed=seed, rank=rank
-        )
-        for column, name in enumerate(called)
-    ]
+    found = []
+    for column, name in enumerate(called):
+        told = probabilities(scores[:, column])
+        found.append(attribute(points, told, num_keep, name, penalty=penalty, seed=seed, rank=rank))
+        if progress is not None:
+            progress(column + 1, num)
     bits = float(sum(each.entropy for each in found))
     return Separability(
         score=2.0**bits, bits=bits, attributes=tuple(found), num_keep=num_keep,
