@@ -208,7 +208,7 @@ def _measure_model(
 
 def _inapplicable(request: Request, spec: ProtocolSpec, why: str) -> list[Record]:
     # A reason, and no number: a zero would be read as one.
-    item = Measurement(spec=spec, num_fake=0, num_real=None)
+    item = Measurement(spec=spec, num_fake=spec.num_fake or len(request.samples), num_real=None)
     return [
         Record(
             metric=metric, value=None, reason=f"not applicable: {why}",

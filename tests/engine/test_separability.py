@@ -146,3 +146,9 @@ def test_the_options_are_the_protocols():
     assert "entropy_0" in found.extras
     with pytest.raises(MetricError, match="0 samples are to be kept of 1"):
         measure_separability(SPEC, tables(1), 0)
+
+
+def test_nothing_to_separate_is_no_perfect_score():
+    alone = {**tables(), "logits": np.ones((2000, 3), np.float32)}
+    with pytest.raises(MetricError, match="ls_mini: all 3 attributes had one class among the 1,000 samples"):
+        measure_separability(SPEC, alone, 0)

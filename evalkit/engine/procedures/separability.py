@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from evalkit.engine.procedures.distribution import Measured
 from evalkit.engine.progress import Reporter, Silent
+from evalkit.errors import MetricError
 from evalkit.metrics.latent.separability import separability
 from evalkit.metrics.rows import Rows
 from evalkit.protocols.spec import ProtocolSpec, SeparabilityOptions
@@ -34,7 +35,8 @@ def measure_separability(
         samples behind each; ``num_one_class``, attributes that count as 0 because one class was kept.
 
     Raises:
-        MetricError: Values are not finite, or there are too few rows to keep a share of.
+        MetricError: Values are not finite, there are too few rows to keep a share of, or every attribute was
+            kept in one class: the score would be 1, as of a perfect space, for nothing told.
     """
     assert isinstance(spec.options, SeparabilityOptions)
     logits = tables["logits"]
@@ -47,6 +49,12 @@ def measure_separability(
                 seed=seed, progress=progress,
             )  # fmt: skip
         told = [each for each in result.attributes if not each.one_class]
+        if not told:
+            raise MetricError(
+                f"{spec.name}: all {len(result.attributes)} attributes had one class among the {num_keep:,} "
+                "samples their classifiers are surest of, so there is nothing to separate; take more samples "
+                "(--num), or classifiers of what the model makes (--attributes)"
+            )
         extras = {f"entropy_{each.name}": each.entropy for each in result.attributes}
         extras |= {f"accuracy_{each.name}": each.accuracy for each in told}
         extras |= {
