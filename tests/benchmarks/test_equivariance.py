@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from scripts import load_script
 
 import evalkit
 import reference_models
@@ -21,17 +20,7 @@ METRICS = ("eqt_int", "eqt_frac", "eqr")
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    folder = ROOT / "benchmarks"
-    sys.path.insert(0, str(folder))  # as python does for a script
-    try:
-        spec = importlib.util.spec_from_file_location("equivariance_script", folder / "equivariance.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules["equivariance_script"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(folder))
-    return module
+    return load_script("equivariance")
 
 
 def decibels(model: Any, folder: Path, num: int = 16) -> dict[str, float]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from scripts import load_script
 
 import reference_models
 from evalkit.records.schema import DataUse, Record
@@ -30,17 +30,7 @@ RECORD = Record(
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    folder = ROOT / "benchmarks"
-    sys.path.insert(0, str(folder))  # as python does for a script
-    try:
-        spec = importlib.util.spec_from_file_location("references_script", folder / "references.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules["references_script"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(folder))
-    return module
+    return load_script("references")
 
 
 def change(**fields: object) -> Record:
