@@ -9,7 +9,7 @@ from typing import Any
 
 from evalkit.adapters.resolve import ReferenceModels
 from evalkit.digest import plain
-from evalkit.engine.judges import judge_of
+from evalkit.engine.judges import ANY_BUNDLE, judge_of
 from evalkit.errors import lookup
 from evalkit.features.catalog import EXTRACTORS
 from evalkit.features.weights import WEIGHTS, status, weights_dir
@@ -101,5 +101,6 @@ def describe(name: str) -> dict[str, Any]:
     fields["deviates"] = spec.about.deviates or "nowhere known"
     fields["needs"] = spec.capability or ("data" if spec.needs_data else "samples alone")
     fields["network"] = judge.source
-    fields["files"] = ", ".join(WEIGHTS[weights].filename for weights in judge.weights)
+    named = "the bundle that --attributes names" if spec.extractor == ANY_BUNDLE else "none"
+    fields["files"] = ", ".join(WEIGHTS[weights].filename for weights in judge.weights) or named
     return fields

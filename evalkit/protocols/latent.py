@@ -20,7 +20,7 @@ from evalkit.protocols.spec import (
 
 _PPL_PAPER = "Karras et al. 2019, eq. 2-3"
 _LS_PAPER = "Karras et al. 2019, section 4.2"
-_EQ_PAPER = "Karras et al. 2021, eq. 5-6 and appendix E"
+_EQ_PAPER = "Karras et al. 2021, section 3 and appendix E"
 _STYLEGAN = "NVlabs/stylegan@1e0d5c7 metrics/"
 _STYLEGAN2 = "NVlabs/stylegan2@bf0fe0b metrics/"
 _STYLEGAN3 = "NVlabs/stylegan3@c233a91 metrics/"

@@ -1,6 +1,6 @@
 """EQ-T and EQ-R: the PSNR between what a generator makes of a moved input and its picture, moved.
 
-Karras et al. 2021, eq. 5-6; official file NVlabs/stylegan3@c233a91 metrics/equivariance.py, metric by metric:
+Karras et al. 2021, section 3 and appendix E; official file NVlabs/stylegan3@c233a91 metrics/equivariance.py:
 EQ-T of shifts by whole pixels (``int``) and by fractions (``frac``), EQ-R of rotations (``rot``). Images are
 floats in about [-1, 1], not clipped. Squared errors are pooled over all images before the logarithm is taken.
 A generator's transform is the *inverse* of what happens to the picture: its input is read at ``M (x, y)``.
