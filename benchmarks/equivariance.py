@@ -29,8 +29,12 @@ from evalkit.engine.progress import reporter
 METRICS = ("eqt_int", "eqt_frac", "eqr")
 WIDE: Mapping[str, Any] = {"margin_size": 8}
 NOISE = 0.1
-NETWORKS = ROOT / "leaderboards" / "references" / "digits32"
-TRAINED = ("stylegan2-32", "stylegan3-t-32", "stylegan3-r-32")
+NETWORKS = ROOT / "leaderboards" / "references"
+TRANSLATIONS = METRICS[:2]  # rotations need more than 8 pixels
+TRAINED: Mapping[str, Sequence[str]] = {
+    **{f"digits32/{name}-32": METRICS for name in ("stylegan2", "stylegan3-t", "stylegan3-r")},
+    **{f"digits/{name}": TRANSLATIONS for name in ("stylegan", "stylegan2", "stylegan3-t", "stylegan3-r")},
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,10 +92,15 @@ def add_noise(model: Any, strength: float) -> None:  # noqa: ANN401
     model.identity += f"|noise={strength}"  # what is on file of the network without noise is not this one's
 
 
-def measure(model: Any, num: int, cache: Path) -> dict[str, evalkit.Record]:  # noqa: ANN401
-    """Records of the three equivariances by metric."""
+def measure(
+    model: Any,  # noqa: ANN401
+    num: int,
+    cache: Path,
+    metrics: Sequence[str] = METRICS,
+) -> dict[str, evalkit.Record]:
+    """Records of equivariances by metric."""
     records = evalkit.evaluate(
-        model=model, metrics=METRICS, num=num, output=None, cache_dir=cache, reporter=reporter()
+        model=model, metrics=metrics, num=num, output=None, cache_dir=cache, reporter=reporter()
     )
     return {record.metric: record for record in records}
 
@@ -112,16 +121,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             values = {metric: [run[metric].value for run in runs] for metric in METRICS}
             random_rows.append([row.title, *(_spread(values[metric]) for metric in METRICS)])
             found.append({"row": row.title, **values})
-        for name in TRAINED:
+        for name, metrics in TRAINED.items():
             model = reference_models.load_checkpoint(NETWORKS / f"{name}.safetensors")
-            run = measure(model, arguments.num, Path(folder))
-            trained_rows.append([f"`{name}`", *(_shown(run[metric]) for metric in METRICS)])
-            found.append(
-                {
-                    "row": name,
-                    **{metric: {"value": r.value, "ci95": r.ci95} for metric, r in run.items()},
-                }
-            )
+            run = measure(model, arguments.num, Path(folder), metrics)
+            shown = [_shown(run[metric]) if metric in run else "–" for metric in METRICS]
+            trained_rows.append([f"`{name}`", *shown])
+            intervals = {metric: {"value": r.value, "ci95": r.ci95} for metric, r in run.items()}
+            found.append({"row": name, **intervals})
     text = f"""# Equivariance in dB, and what it rests on
 
 ## Random weights: mean (smallest to largest) of {arguments.seeds} networks, {arguments.num} images each
@@ -132,7 +138,7 @@ Noise inputs are stored normal maps of strength {NOISE}, added to every layer's 
 them. Without filtered nonlinearities, rectifiers act at the features' own rate (`lrelu_upsampling=1`) instead
 of at twice it.
 
-## Trained on handwritten digits at 32x32: value and 95 % interval, {arguments.num} images
+## Trained on handwritten digits, at 32x32 and at 8x8: value and 95 % interval, {arguments.num} images
 
 {markdown(["network", *METRICS], trained_rows)}
 

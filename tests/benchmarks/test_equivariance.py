@@ -14,7 +14,7 @@ import evalkit
 import reference_models
 
 ROOT = Path(__file__).resolve().parents[2]
-NETWORKS = ROOT / "leaderboards" / "references" / "digits32"
+NETWORKS = ROOT / "leaderboards" / "references"
 METRICS = ("eqt_int", "eqt_frac", "eqr")
 
 
@@ -23,8 +23,8 @@ def script() -> ModuleType:
     return load_script("equivariance")
 
 
-def decibels(model: Any, folder: Path, num: int = 16) -> dict[str, float]:
-    records = evalkit.evaluate(model=model, metrics=METRICS, num=num, output=None, cache_dir=folder)
+def decibels(model: Any, folder: Path, num: int = 16, metrics: tuple[str, ...] = METRICS) -> dict[str, float]:
+    records = evalkit.evaluate(model=model, metrics=metrics, num=num, output=None, cache_dir=folder)
     return {record.metric: record.value for record in records if record.value is not None}
 
 
@@ -78,12 +78,22 @@ def trained(name: str) -> Any:
 
 def test_trained_networks_keep_the_order(tmp_path: Path):
     second, translating, rotating = (
-        decibels(trained(name), tmp_path, num=32)
-        for name in ("stylegan2-32", "stylegan3-t-32", "stylegan3-r-32")
+        decibels(trained(f"digits32/{name}-32"), tmp_path, num=32)
+        for name in ("stylegan2", "stylegan3-t", "stylegan3-r")
     )
     for metric in ("eqt_int", "eqt_frac"):
         assert translating[metric] > second[metric] + 20
-    assert rotating["eqr"] > max(second["eqr"], translating["eqr"]) + 10
+        assert rotating[metric] > second[metric] + 20
+    assert rotating["eqr"] > max(second["eqr"], translating["eqr"]) + 20
+
+
+def test_trained_networks_of_eight_pixels_translate_too(tmp_path: Path):
+    second, translating, rotating = (
+        decibels(trained(f"digits/{name}"), tmp_path, num=64, metrics=("eqt_int",))["eqt_int"]
+        for name in ("stylegan2", "stylegan3-t", "stylegan3-r")
+    )
+    assert translating > second + 20
+    assert rotating > second + 20
 
 
 @pytest.mark.parametrize(
