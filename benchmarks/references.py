@@ -36,6 +36,9 @@ from evalkit.records.store import RecordStore, read_records, slug
 TRAIN, TEST = "bundled:digits:train", "bundled:digits:test"
 METRICS = "fd_mini,kd_mini,prdc_mini"
 EQUIVARIANCE = ("eqt_int", "eqt_frac", "eqr")  # of networks at 32x32 as well
+LARGE = """They show equivariance after training, for which the networks at 8x8 are too small: rotations need
+more than 12 pixels. They were trained long enough to draw strokes, not the squares' edges, so their fd_mini
+is large."""
 NUM = 899  # samples: one for every real image
 FILED = ROOT / "leaderboards" / "references" / "digits"
 
@@ -282,13 +285,7 @@ def readme(folder: Path) -> str:
         else "at its own 8x8 with seed 0; a pixel becomes a square of 4x4 in samples"
     )
     title = "Reference networks on handwritten digits" + (" at 32x32" if large else "")
-    purpose = (
-        "\n\nThey show equivariance after training, for which the networks at 8x8 are too small: rotations need\n"
-        "more than 12 pixels. They were trained long enough to draw strokes, not the squares' edges, so their\n"
-        "fd_mini is large."
-        if large
-        else ""
-    )
+    purpose = f"\n\n{LARGE}" if large else ""
     shown = "leaderboards/references/" + ("digits32" if large else "digits")
     return f"""# {title}
 
