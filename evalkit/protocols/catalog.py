@@ -42,8 +42,8 @@ def select(
     """The protocols behind ``names`` (protocols or groups), in order, each once, varied as asked.
 
     Raises:
-        UsageError: A name is unknown (the nearest are offered), no name was given, or ``k`` fits none of
-            them.
+        UsageError: A name is unknown (the nearest are offered), no name was given, or a variation fits none
+            of them.
     """
     table: dict[str, tuple[str, ...]] = {**{name: (name,) for name in PROTOCOLS}, **GROUPS}
     chosen = dict.fromkeys(part for name in names if name for part in lookup(name, table, "protocol"))
@@ -53,4 +53,12 @@ def select(
         raise UsageError(f"k = {k}: nearest-neighbour metrics need k of 1 or more")
     if k is not None and not any(isinstance(PROTOCOLS[name].options, NeighbourOptions) for name in chosen):
         raise UsageError(f"--k {k} fits none of {', '.join(chosen)}; it belongs to pr, prdc and their kin")
+    through_networks = any(PROTOCOLS[name].capability is None for name in chosen)
+    changed = {"--layer": layer, "--precision": None if precision == "float32" else precision}
+    for option, value in changed.items():
+        if value is not None and not through_networks:
+            raise UsageError(
+                f"{option} {value} fits none of {', '.join(chosen)}: metrics of a model itself fix what they "
+                "look through; leave it out"
+            )
     return [PROTOCOLS[name].vary(layer=layer, precision=precision, k=k) for name in chosen]

@@ -69,3 +69,21 @@ def test_groups_and_names_select_each_protocol_once():
 def test_bad_names_are_explained(names: list[str], options: dict, message: str):
     with pytest.raises(UsageError, match=message):
         catalog.select(names, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"layer": "192"},
+            "--layer 192 fits none of ppl_mini, eqr: metrics of a model itself fix what they look",
+        ),
+        ({"precision": "bfloat16"}, "--precision bfloat16 fits none of ppl_mini, eqr"),
+    ],
+)
+def test_variations_that_no_chosen_protocol_takes(options: dict, message: str):
+    with pytest.raises(UsageError, match=message):
+        catalog.select(["ppl_mini", "eqr"], **options)
+    first, second = catalog.select(["fd_mini", "eqr"], **options)
+    assert first.name != "fd_mini"
+    assert second is catalog.PROTOCOLS["eqr"]
