@@ -159,7 +159,7 @@ def pictures(
     else:
         said.say(f"a walk of {FRAMES} images of shifted inputs")
         walks["its input shifts down"] = shift_walk(subject)
-        said.say(f"error maps of {num} images")
+        said.say(f"error maps of {num} {'image' if num == 1 else 'images'}")
         paths.insert(0, folder / "equivariance.png")
         save_png(_draw_maps(opened.name, error_maps(subject, num)), paths[0])
     save_png(_draw_walks(opened.name, walks), paths[-1])
