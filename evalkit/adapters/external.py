@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from evalkit.adapters.external_readers import (
     Loaded,
+    first_line,
     loaded_from,
     make,
     read_exported,
@@ -58,6 +59,7 @@ class ExternalModel:
         value_range: ``signed`` or ``unit``; floats are rounded accordingly.
         resolution: Height and width of the images.
         rounded: Whether it returns uint8.
+        device: Where it runs.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class ExternalModel:
         self.value_range = value_range
         self._function = loaded.function
         self._loaded = loaded
-        self._device = device
+        self.device = device
         self._batch = loaded.batch or MICRO_BATCH
         self._axes = self._find_axes()
         seeds = np.arange(self._batch, dtype=np.int64)
@@ -148,10 +150,12 @@ class ExternalModel:
     def _call(self, z: Tensor, labels: Int64Array | None, axes: int) -> Any:  # noqa: ANN401 - foreign code
         import torch
 
-        given = [self._shaped(z, axes).to(self._device)]
+        from evalkit.imaging.exact import exact_float32
+
+        given = [self._shaped(z, axes).to(self.device)]
         if labels is not None:
-            given.append(torch.from_numpy(labels.copy()).to(self._device))
-        with torch.no_grad():
+            given.append(torch.from_numpy(labels.copy()).to(self.device))
+        with exact_float32():
             return self._function(*given)
 
     def _shaped(self, z: Tensor, axes: int) -> Tensor:
@@ -197,7 +201,7 @@ class ExternalModel:
         except EvalkitError:
             raise
         except (Exception, SystemExit) as error:  # foreign code may raise anything
-            raise CheckpointError(f"{where} raised {type(error).__name__}: {error}") from error
+            raise CheckpointError(f"{where} raised {type(error).__name__}: {first_line(error)}") from error
         if hasattr(made, "detach"):
             made = made.detach().cpu()
             try:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evalkit.adapters.external import ExternalModel, Int64Array
-from evalkit.adapters.external_readers import Loaded, takes
+from evalkit.adapters.external_readers import Loaded, first_line, takes
 from evalkit.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ class LatentModel(ExternalModel):
         """
         import torch
 
-        given: list[Any] = [self._shaped(z, self._axes).to(self._device)]
+        given: list[Any] = [self._shaped(z, self._axes).to(self.device)]
         labels = self._check_labels(np.arange(len(z)), labels)
         if labels is not None:
-            given.append(torch.from_numpy(labels.copy()).to(self._device))
+            given.append(torch.from_numpy(labels.copy()).to(self.device))
         truncation: dict[str, float] = {}
         mapping = self._loaded.mapping
         if truncation_psi != 1 or truncation_cutoff is not None:
@@ -81,7 +81,7 @@ class LatentModel(ExternalModel):
         if mapping is None:
             styles: Tensor = given[0]
             return styles
-        return self._tensor(lambda: mapping(*given, **truncation), "map")
+        return self._tensor(lambda: mapping(*given, **truncation), len(z))
 
     def synthesise(self, w: Tensor, *, noise_seeds: Int64Array | None = None) -> Tensor:
         """Images of styles, float32 ``(n, c, h, w)`` in about [-1, 1], in batches of one size.
@@ -116,7 +116,10 @@ class LatentModel(ExternalModel):
     def _synthesised(self, w: Tensor, noise_seeds: Int64Array | None, options: dict[str, Any]) -> Tensor:
         import torch
 
+        from evalkit.imaging.exact import exact_float32
+
         synthesis = self._loaded.synthesis or self._function
+        where = f"{self.name} (under a transform)" if "transform" in options else self.name
         noisy = noise_seeds is not None and takes(synthesis, "noise_seeds")
         parts = []
         for start in range(0, len(w), self._batch):
@@ -128,33 +131,56 @@ class LatentModel(ExternalModel):
                 more["noise_seeds"] = np.concatenate([own, np.repeat(own[-1:], self._batch - len(own))])
 
             def call(padded: Tensor = padded, more: dict[str, Any] = more) -> Any:  # noqa: ANN401
-                with torch.no_grad():
-                    return synthesis(padded.to(self._device), **more)
+                with exact_float32():
+                    return synthesis(padded.to(self.device), **more)
 
-            made = self._array(call, len(padded), self.name)
+            made = self._array(call, len(padded), where)
             if made.dtype.kind != "f":
                 raise CheckpointError(f"{self.name} returned floats before, and {made.dtype} now")
             parts.append(torch.from_numpy(np.ascontiguousarray(made, np.float32))[: len(part)])
         images = torch.cat(parts) if parts else torch.empty(0, 3, self.resolution, self.resolution)
         return images * 2 - 1 if self.value_range == "unit" else images
 
-    def _tensor(self, call: Callable[[], Any], what: str) -> Tensor:
+    def _tensor(self, call: Callable[[], Any], num: int) -> Tensor:
         import torch
 
+        from evalkit.imaging.exact import exact_float32
+
         try:
-            with torch.no_grad():
+            with exact_float32():
                 made = call()
         except (Exception, SystemExit) as error:  # foreign code may raise anything
-            raise CheckpointError(f"{self.name}: {what} raised {type(error).__name__}: {error}") from error
+            raise CheckpointError(
+                f"{self.name}: map raised {type(error).__name__}: {first_line(error)}"
+            ) from error
         if not isinstance(made, torch.Tensor):
             raise CheckpointError(
-                f"{self.name}: {what} returned {type(made).__name__}; return a torch tensor, one style a row"
+                f"{self.name}: map returned {type(made).__name__}; return a torch tensor, one style a row"
+            )
+        if made.ndim < 2 or len(made) != num:
+            raise CheckpointError(
+                f"{self.name}: map returned shape {tuple(made.shape)} for {num} latents; return one style a "
+                f"row, ({num}, width)"
             )
         return made
 
 
 class MovableModel(LatentModel):
     """A model from outside behind the capabilities `Samples`, `HasLatents` and `Transformable`."""
+
+    @property
+    def transform_note(self) -> str:
+        """What records say of how its input is moved, where evalkit does that."""
+        if self._moves_itself:
+            return ""
+        return (
+            "its latents are grids, which were moved in the picture's place: evalkit's own definition, since "
+            "they have no coordinates"
+        )
+
+    @property
+    def _moves_itself(self) -> bool:
+        return self._loaded.z_shape is None or takes(self._loaded.synthesis or self._function, "transform")
 
     def synthesise(
         self, w: Tensor, *, noise_seeds: Int64Array | None = None, transform: Tensor | None = None
@@ -171,8 +197,8 @@ class MovableModel(LatentModel):
         """
         if transform is None:
             return self._synthesised(w, noise_seeds, {})
-        if self._loaded.z_shape is None or takes(self._loaded.synthesis or self._function, "transform"):
-            return self._synthesised(w, noise_seeds, {"transform": transform.float().to(self._device)})
+        if self._moves_itself:
+            return self._synthesised(w, noise_seeds, {"transform": transform.float().to(self.device)})
         from evalkit.imaging.moved_grid import moved_grid
 
         return self._synthesised(moved_grid(w, transform), noise_seeds, {})

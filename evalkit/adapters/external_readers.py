@@ -168,7 +168,8 @@ def _identity(factory: Function, made: object) -> str:
     return total.hexdigest()
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error of foreign code says first, at most 200 characters."""
     return (str(error).strip().splitlines() or [""])[0][:200]
 
 
@@ -194,7 +195,7 @@ def read_torchscript(path: Path, device: str) -> Loaded:
             script = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
         except (RuntimeError, ValueError, OSError) as error:
             raise CheckpointError(
-                f"{path} cannot be read as TorchScript ({_first_line(error)}); it is cut short, or was "
+                f"{path} cannot be read as TorchScript ({first_line(error)}); it is cut short, or was "
                 "written by a newer torch"
             ) from error
     script.eval()
@@ -223,7 +224,7 @@ def read_exported(path: Path, device: str) -> Loaded:
     except Exception as error:  # its reader raises many kinds for files that are not its own
         raise CheckpointError(
             f"{path} cannot be read as a torch.export program ({type(error).__name__}: "
-            f"{_first_line(error)}); save one with torch.export.save"
+            f"{first_line(error)}); save one with torch.export.save"
         ) from error
     batch, width = _exported_shape(program)
     return Loaded(function=program.module(), identity=sha256_file(path), z_dim=width, batch=batch)
@@ -263,7 +264,7 @@ def read_onnx(path: Path, device: str) -> Loaded:
         session = onnxruntime.InferenceSession(str(path), providers=[wanted])
     except Exception as error:  # its errors have no common base but this
         raise CheckpointError(
-            f"{path} cannot be read as an ONNX graph ({type(error).__name__}: {_first_line(error)})"
+            f"{path} cannot be read as an ONNX graph ({type(error).__name__}: {first_line(error)})"
         ) from error
     inputs = session.get_inputs()
 

@@ -128,7 +128,7 @@ def model_step_cost(ready: OpenStep) -> ModelStepCost:
         num_stored=ready.step.num_rows - to_do,
         images=to_do * ready.probe.passes,
         megabytes=ready.step.num_rows * 4e-6 * sum(ready.probe.layers.values()),
-        seconds=to_do * seconds_per_row(ready.probe) if to_do else 0.0,
+        seconds=to_do * seconds_per_row(ready) if to_do else 0.0,
     )
 
 

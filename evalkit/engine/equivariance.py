@@ -8,7 +8,7 @@ well, so that any of them can be made again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,23 @@ if TYPE_CHECKING:
 Float32Array = npt.NDArray[np.float32]
 
 # Columns of a row.
-COLUMNS = ("squared_error", "counted", "tx", "ty", "angle")
+COLUMNS = ("squared_error", "counted", "tx", "ty", "angle", "changed")
+
+
+class Made(NamedTuple):
+    """The images of one group under one operation.
+
+    Attributes:
+        operation: ``int``, ``frac`` or ``rot``.
+        move: How they moved.
+        compared: What was made and what was expected.
+        changed: Whether the transform changed anything.
+    """
+
+    operation: Operation
+    move: Move
+    compared: Compared
+    changed: bool
 
 
 class EquivarianceProbe:
@@ -39,7 +55,7 @@ class EquivarianceProbe:
         settings: Digest of the largest moves, seed, labels and truncation.
         weights_sha256: None take part.
         passes: Images made per row: the original, and one an operation.
-        device_type: Where the model makes its latents.
+        device_type: Where the model runs.
         notes: What the model says of how it moves its input.
     """
 
@@ -70,43 +86,44 @@ class EquivarianceProbe:
         self.layers = dict.fromkeys(operations, len(COLUMNS))
         self.group = spec.options.batch
         self.passes = 1 + len(operations)
-        self.device_type = subject.device_type
+        self.device_type = subject.device.type
         told = getattr(subject.model, "transform_note", "")
         self.notes = (str(told),) if told else ()
         largest = [spec.options.translate_max, spec.options.rotate_max]
         self.settings = digest({"largest": largest, "batch": self.group, **subject.facts()})
 
     def __call__(self, indices: range) -> Mapping[str, Float32Array]:
-        """Rows of one group: ``(len(indices), 5)`` for each operation."""
-        import torch
-
+        """Rows of one group: ``(len(indices), 6)`` for each operation."""
         rows: dict[str, Float32Array] = {}
-        with torch.no_grad():
-            for operation, move, found in self.compared(indices):
-                sums = found.sums()
-                row = np.broadcast_to(np.array(move), (len(sums), 3))
-                rows[operation] = np.concatenate([sums, row], axis=1).astype(np.float32)
+        for operation, move, found, changed in self.compared(indices):
+            sums = found.sums()
+            told = np.broadcast_to(np.array([*move, float(changed)]), (len(sums), 4))
+            rows[operation] = np.concatenate([sums, told], axis=1).astype(np.float32)
         return rows
 
-    def compared(self, indices: range) -> list[tuple[Operation, Move, Compared]]:
+    def compared(self, indices: range) -> list[Made]:
         """The images of one group under one move an operation, and what is expected of them."""
+        from evalkit.imaging.exact import exact_float32
         from evalkit.metrics.equivariance.eq import compare, draw_move
 
         subject, options = self._subject, self._options
-        seeds = draw_seeds(subject.seed, "equivariance", indices)
-        w = subject.styles(subject.model.latents(seeds), subject.classes(seeds))
-
-        def synthesis(transform: Tensor) -> Tensor:
-            images: Tensor = subject.model.synthesise(w, transform=transform)
-            return images
-
-        original: Tensor = subject.model.synthesise(w)
         group = indices.start // self.group
         found = []
-        for operation in self._operations:
-            uniform = draw_uniform(subject.seed, f"move {operation}", range(group, group + 1), 2)[0]
-            move = draw_move(
-                operation, uniform, translate_max=options.translate_max, rotate_max=options.rotate_max
-            )
-            found.append((operation, move, compare(synthesis, original, operation, move)))
+        with exact_float32():
+            seeds = draw_seeds(subject.seed, "equivariance", indices)
+            w = subject.styles(subject.model.latents(seeds), subject.classes(seeds))
+            original: Tensor = subject.model.synthesise(w)
+            for operation in self._operations:
+                uniform = draw_uniform(subject.seed, f"move {operation}", range(group, group + 1), 2)[0]
+                move = draw_move(
+                    operation, uniform, translate_max=options.translate_max, rotate_max=options.rotate_max
+                )
+                seen: list[Tensor] = []
+
+                def synthesis(transform: Tensor, seen: list[Tensor] = seen) -> Tensor:
+                    seen.append(subject.model.synthesise(w, transform=transform))
+                    return seen[-1]
+
+                made = compare(synthesis, original, operation, move)
+                found.append(Made(operation, move, made, not seen[-1].equal(original)))
         return found

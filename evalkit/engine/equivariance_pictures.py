@@ -180,7 +180,7 @@ def error_maps(subject: Subject, num: int) -> list[ErrorMap]:
         group = range(start, start + probe.group)
         with torch.no_grad():
             originals = _pixels(subject.model.synthesise(_styles(subject, "equivariance", group)))
-            for operation, move, found in probe.compared(group):
+            for operation, move, found, _ in probe.compared(group):
                 known = found.mask[0, 0] > 0
                 errors = (found.made - found.expected).abs().mean(dim=1) / 2
                 shown = errors.masked_fill(~known, math.nan).float().cpu().numpy()

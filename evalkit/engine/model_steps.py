@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evalkit.digest import arrays_sha256, digest
-from evalkit.engine.device import pick_device
+from evalkit.engine.device import describe_device, pick_device
 from evalkit.engine.judges import ANY_BUNDLE, NAME_A_BUNDLE
 from evalkit.engine.plan import ModelStep
 from evalkit.engine.probes import Probe, Subject, probe_tables
@@ -34,12 +34,16 @@ class OpenStep(NamedTuple):
         probe: What makes its rows.
         tables: Where they are kept, by layer.
         weights_file: The file of the network that judges the images, or "".
+        device: Where that runs, or the model where nothing judges, in words.
+        seconds: Time of one row, where a group of them was computed to know the model by its answers.
     """
 
     step: ModelStep
     probe: Probe
     tables: Mapping[str, FeatureTable]
     weights_file: str
+    device: str
+    seconds: float | None
 
     @property
     def label(self) -> str:
@@ -54,6 +58,8 @@ def open_step(request: Request, step: ModelStep) -> OpenStep:
         UsageError: Labels or settings do not fit the model, or no attribute bundle was named.
         WeightsError: Weights are missing, partial or wrong.
     """
+    import torch
+
     spec = step.specs[0]
     subject = Subject(
         model=request.model,
@@ -62,7 +68,7 @@ def open_step(request: Request, step: ModelStep) -> OpenStep:
         truncation_psi=request.truncation_psi,
         truncation_cutoff=request.truncation_cutoff,
     )
-    device = pick_device(request.device, request.world)
+    device = torch.device(pick_device(request.device, request.world))
     probe: Probe
     weights_file = ""
     if isinstance(spec.options, EquivarianceOptions):
@@ -70,6 +76,7 @@ def open_step(request: Request, step: ModelStep) -> OpenStep:
         from evalkit.metrics.equivariance.eq import OPERATIONS
 
         wanted = {each.layer for each in step.specs}
+        device = subject.device
         probe = EquivarianceProbe(subject, spec, tuple(name for name in OPERATIONS if name in wanted))
     elif isinstance(spec.options, PathLengthOptions):
         from evalkit.engine.path_length import PathLengthProbe
@@ -88,14 +95,16 @@ def open_step(request: Request, step: ModelStep) -> OpenStep:
         weights_file = str(find_bundle(bundle, request.weights_dir))
         attributes = load_attributes(bundle, device, request.weights_dir)
         probe = SeparabilityProbe(subject, spec, attributes)
-    source = request.samples.fingerprint
-    if getattr(request.model, "identity", None) is None:
-        # What says no more of itself than its images is known by its answers: they may change while the
-        # images stay as they are.
+    source, seconds = request.samples.fingerprint, None
+    if getattr(request.model, "known_by_answers", True):
+        # Only a model that is wholly named by its identity can be trusted not to have changed in what its
+        # plain images do not show: how it moves, how it maps. Others are known by their first answers.
+        started = time.perf_counter()
         rows = probe(range(probe.group))
+        seconds = (time.perf_counter() - started) / probe.group
         source = digest([source, arrays_sha256({name: np.asarray(row) for name, row in rows.items()})])
     tables = probe_tables(probe, source, step.num_rows, request.samples_store)
-    return OpenStep(step, probe, tables, weights_file)
+    return OpenStep(step, probe, tables, weights_file, describe_device(device), seconds)
 
 
 def bundle_name(request: Request, spec: ProtocolSpec) -> str | Path:
@@ -105,18 +114,19 @@ def bundle_name(request: Request, spec: ProtocolSpec) -> str | Path:
         UsageError: The user named none.
     """
     if spec.extractor != ANY_BUNDLE:
-        return spec.extractor
+        return request.weights.get(spec.extractor, spec.extractor)
     if request.attributes is None:
         raise UsageError(f"{spec.name} needs attribute classifiers; {NAME_A_BUNDLE}")
     return request.attributes
 
 
-def seconds_per_row(probe: Probe) -> float:
-    """Time of one row, from one group after a first one that warms up."""
-    probe(range(probe.group))
+def seconds_per_row(ready: OpenStep) -> float:
+    """Time of one row, from one group; the first group of a process takes longer, so it errs upwards."""
+    if ready.seconds is not None:
+        return ready.seconds
     started = time.perf_counter()
-    probe(range(probe.group))
-    return (time.perf_counter() - started) / probe.group
+    ready.probe(range(ready.probe.group))
+    return (time.perf_counter() - started) / ready.probe.group
 
 
 def measure_rows(

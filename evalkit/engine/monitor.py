@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.engine.distributed import world
 from evalkit.engine.judges import readiness
-from evalkit.engine.progress import Reporter
+from evalkit.engine.progress import Reporter, Silent
 from evalkit.engine.run import evaluate
-from evalkit.errors import EvalkitError, TrainingError, WeightsError
+from evalkit.errors import EvalkitError, MetricError, TrainingError, WeightsError
 from evalkit.protocols import catalog
 from evalkit.records.schema import Record, Training
 
@@ -107,7 +107,8 @@ class TrainingMonitor:
             output: Results folder; the same on every process.
 
         Returns:
-            The scores in the order of ``metrics``, on every process.
+            The scores in the order of ``metrics``, on every process; none of a metric that does not apply to
+            the model, or is not defined on what it makes as yet.
 
         Raises:
             EvalkitError: The evaluation cannot be run; the message says why.
@@ -119,14 +120,27 @@ class TrainingMonitor:
         failure: EvalkitError | None = None
         scores: list[Score] = []
         try:
-            records = evaluate(
-                model=model, metrics=metrics, data=data, num=num, name=name, output=output,
-                training=Training(kimg=kimg, checkpoint_sha256=checkpoint_sha256),
-                device=_device_of(model) if self.device == "auto" else self.device,
-                weights_dir=self.weights_dir, cache_dir=self.cache_dir, samples_cache_dir=apart,
-                reporter=self.reporter,
-            )  # fmt: skip
-            scores = [_score(record) for record in records if record.value is not None]
+
+            def measured(names: Sequence[str]) -> list[Record]:
+                try:
+                    return evaluate(
+                        model=model, metrics=names, data=data, num=num, name=name, output=output,
+                        training=Training(kimg=kimg, checkpoint_sha256=checkpoint_sha256),
+                        device=_device_of(model) if self.device == "auto" else self.device,
+                        weights_dir=self.weights_dir, cache_dir=self.cache_dir, samples_cache_dir=apart,
+                        reporter=self.reporter,
+                    )  # fmt: skip
+                except MetricError as error:
+                    specs = catalog.select(list(names))
+                    if all(spec.capability is None for spec in specs):
+                        raise
+                    # A young generator may make nothing that a metric of it is defined on; it goes on.
+                    if len(specs) == 1:
+                        (self.reporter or Silent()).say(f"no score this time: {error}")
+                        return []
+                    return [record for spec in specs for record in measured([spec.name])]
+
+            scores = [_score(record) for record in measured(metrics) if record.value is not None]
         except EvalkitError as error:
             failure = error  # raised below: process 0 sends its scores to all, and would wait for this one
         if (said := _from_main(None if failure else scores, model)) is not None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from evalkit.adapters.capabilities import need
 from evalkit.digest import digest
-from evalkit.engine.probes import Subject, draw_seeds, draw_uniform
+from evalkit.engine.probes import Subject, device_types, draw_seeds, draw_uniform
 from evalkit.errors import UsageError
 from evalkit.metrics.latent.ppl import path_distances
 from evalkit.protocols.spec import PathLengthOptions, ProtocolSpec
@@ -96,7 +96,7 @@ class PathLengthProbe:
         self.layers = {"distance": 1}
         self.group = NOISE_GROUP
         self.passes = 2
-        self.device_type = distance.device.type
+        self.device_type = device_types(subject.device, distance.device)
         self.weights_sha256 = distance.sha256
         self.settings = digest(
             {

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from evalkit.adapters.capabilities import need
 from evalkit.errors import MetricError, ProtocolError, UsageError
+from evalkit.protocols import catalog
 from evalkit.protocols.spec import (
     EquivarianceOptions,
     FrechetInfinityOptions,
@@ -111,19 +112,13 @@ def make_plan(
         model: What the samples come from, where that can be asked.
 
     Raises:
-        UsageError: A protocol needs real images or a model and none were given, or there is nothing that the
-            model can be asked.
+        UsageError: A protocol needs real images or a model and none were given.
         ProtocolError: Counts or reference statistics do not fit a protocol.
         MetricError: There are too few images for a metric to be defined.
     """
     inapplicable = [(spec, why) for spec in protocols if (why := _lacking(spec, model))]
     lacking = {spec.name for spec, _ in inapplicable}
     measurements = tuple(_measurement(spec, samples, data) for spec in protocols if spec.name not in lacking)
-    if not measurements:
-        refused: dict[str, list[str]] = {}
-        for spec, why in inapplicable:
-            refused.setdefault(why, []).append(spec.name)
-        raise UsageError("; ".join(f"{', '.join(names)}: {why}" for why, names in refused.items()))
     grouped: dict[tuple[Role, str, str, str], tuple[dict[str, None], int]] = {}
     for item in measurements:
         spec = item.spec
@@ -191,12 +186,8 @@ def _measurement(
     spec: ProtocolSpec, samples: ImageSource, data: ImageSource | ReferenceStatistics | None
 ) -> Measurement:
     num_fake = len(samples) if spec.num_fake is None else spec.num_fake
-    if num_fake > len(samples):
-        short = spec.name.split("50k")[0]
-        raise ProtocolError(
-            f"{spec.name} is defined on {num_fake:,} samples and {samples.spec} has {len(samples):,}; make "
-            f"more samples, or use {short!r}, which takes as many as there are and says so in its name"
-        )
+    if spec.capability is None:
+        check_draws(spec, len(samples), samples.spec)
     _check_count(spec, num_fake, "samples", samples.spec)
     if not spec.needs_data:
         return Measurement(spec=spec, num_fake=num_fake, num_real=None)
@@ -216,6 +207,27 @@ def _measurement(
                     f"{spec.name} draws subsets of {spec.options.subset_size} and {what} has {num}"
                 )
     return Measurement(spec=spec, num_fake=num_fake, num_real=num_real)
+
+
+def check_draws(spec: ProtocolSpec, num: int | None, where: str) -> None:
+    """Refuses fewer samples, or draws, than a protocol is defined on.
+
+    Args:
+        spec: The protocol.
+        num: How many there are, or may be made; None is as many as it takes.
+        where: What they are of.
+
+    Raises:
+        ProtocolError: There are fewer; the message names the protocol for any number, where there is one.
+    """
+    if num is None or spec.num_fake is None or spec.num_fake <= num:
+        return
+    free = catalog.any_number(spec)
+    other = f", or use {free!r}, which takes any number and says so in its name" if free else ""
+    raise ProtocolError(
+        f"{spec.name} is defined on {spec.num_fake:,} samples and {where} has {num:,}; make more "
+        f"samples{other}"
+    )
 
 
 def _check_count(spec: ProtocolSpec, num: int, what: str, where: str) -> None:

@@ -22,6 +22,7 @@ from evalkit.features.extract import ExtractReport, Progress, absent, first_miss
 from evalkit.features.store import SHARD_ROWS, FeatureKey, FeatureStore, FeatureTable
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 Float32Array = npt.NDArray[np.float32]
@@ -40,7 +41,7 @@ class Probe(Protocol):
         settings: Digest of all that decides a row but the model and its index.
         weights_sha256: Digest of the weights of a network that judges the images, or "".
         passes: Images made per row, for costs.
-        device_type: ``cpu`` or ``cuda``.
+        device_type: ``cpu`` or ``cuda``; both where the model and what judges its images are apart.
     """
 
     name: str
@@ -54,6 +55,11 @@ class Probe(Protocol):
     def __call__(self, indices: range) -> Mapping[str, Float32Array]:
         """Rows of one group: for each layer ``(len(indices), width)``, of `group` consecutive indices."""
         ...
+
+
+def device_types(*devices: torch.device) -> str:
+    """The types of the devices that take part, each once."""
+    return "+".join(dict.fromkeys(device.type for device in devices))
 
 
 def draw_seeds(seed: int, stream: str, indices: range) -> Int64Array:
@@ -177,9 +183,13 @@ class Subject:
         return int(getattr(self.model, "num_classes", 0))
 
     @property
-    def device_type(self) -> str:
-        """Where the model makes its latents: ``cpu`` or ``cuda``."""
-        return str(self.model.latents(np.zeros(1, np.int64)).device.type)
+    def device(self) -> torch.device:
+        """Where the model runs: what it says, or where its latents are."""
+        import torch
+
+        said = getattr(self.model, "device", None)
+        found: torch.device = self.model.latents(np.zeros(1, np.int64)).device
+        return found if said is None else torch.device(said)
 
     def classes(self, seeds: Int64Array) -> Int64Array | None:
         """The class of every seed, ``(n,)``, or None for a model without classes.

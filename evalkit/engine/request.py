@@ -12,13 +12,14 @@ from evalkit.adapters.samples import Labels
 from evalkit.engine.distributed import World, world
 from evalkit.engine.inputs import Images, open_inputs
 from evalkit.engine.judges import ANY_BUNDLE
-from evalkit.engine.plan import Plan, make_plan
+from evalkit.engine.plan import Plan, check_draws, make_plan
 from evalkit.engine.progress import Reporter, Silent
 from evalkit.errors import UsageError
 from evalkit.features.store import FeatureStore
+from evalkit.features.weights import check_overrides
 from evalkit.files import cache_root
 from evalkit.protocols import catalog
-from evalkit.protocols.spec import Precision
+from evalkit.protocols.spec import Precision, ProtocolSpec
 from evalkit.records.schema import Training
 from evalkit.sources.base import ImageSource
 from evalkit.sources.statistics import ReferenceStatistics
@@ -171,6 +172,7 @@ def prepare(
     """
     if batch_size < 1:
         raise UsageError(f"batch_size is {batch_size}; it must be 1 or more")
+    check_overrides({key: Path(file) for key, file in (weights or {}).items()})
     names = metrics.split(",") if isinstance(metrics, str) else list(metrics)
     protocols = catalog.select(names, layer=layer, precision=precision, k=k)
     if attributes is not None and not any(spec.extractor == ANY_BUNDLE for spec in protocols):
@@ -180,13 +182,16 @@ def prepare(
         )
     opened = open_inputs(
         samples=samples, model=model, data=data, num=num,
-        usual_num=max((spec.num_fake for spec in protocols if spec.num_fake is not None), default=None),
+        usual_num=_usual_num(protocols),
         truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff, labels=labels, z_dim=z_dim,
         value_range=value_range, num_classes=num_classes, reference_models=reference_models, limit=limit,
         data_limit=data_limit, subset_seed=subset_seed, seed=seed, skip_broken=skip_broken, root=root,
         download=download, device=device,
     )  # fmt: skip
     fake, real = opened.samples, opened.data
+    if opened.model is not None:
+        for spec in protocols:
+            check_draws(spec, limit if num is None else num, fake.spec)
     kept = cache_root(None if cache_dir is None else Path(cache_dir))
     apart = kept if samples_cache_dir is None else Path(samples_cache_dir)
     store = FeatureStore(kept / "features")
@@ -212,6 +217,12 @@ def prepare(
         reporter=reporter or Silent(),
         world=world(),
     )
+
+
+def _usual_num(protocols: Sequence[ProtocolSpec]) -> int | None:
+    # Metrics that ask the model itself make draws of their own; their counts bind no metric of images.
+    of_images = [spec for spec in protocols if spec.capability is None] or protocols
+    return max((spec.num_fake for spec in of_images if spec.num_fake is not None), default=None)
 
 
 def _training_of(model: Any) -> Training | None:  # noqa: ANN401

@@ -74,6 +74,11 @@ def evaluate(*, output: Path | str | None = Path("results"), **arguments: Unpack
     request.store.check_writable()
     request.samples_store.check_writable()
     _announce(request)
+    failures: list[EvalkitError] = []
+    # What the model is looked at through is loaded before any work, so that what lacks is said at once.
+    opened = _open_model_steps(request, failures)
+    if failures and not opened and not request.plan.steps:
+        raise failures[0]
     tables: Tables = {}
     extractors: dict[tuple[Role, str, str, str], Extractor] = {}
     seconds: dict[str, float] = {}
@@ -83,22 +88,24 @@ def evaluate(*, output: Path | str | None = Path("results"), **arguments: Unpack
         seconds[f"{step.role} {step.extractor} {step.resize}"] = _extract(
             request, step, extractors[key], tables[key]
         )
-    opened: dict[str, OpenStep] = {}
-    for model_step in request.plan.model_steps:
-        ready = open_step(request, model_step)
-        opened |= {spec.name: ready for spec in model_step.specs}
-        seconds[ready.label] = _fill(request, ready)
+    for ready in {ready.label: ready for ready in opened.values()}.values():
+        try:
+            seconds[ready.label] = _fill(request, ready)
+        except EvalkitError as error:
+            failures.append(error)
+            opened = {name: other for name, other in opened.items() if other is not ready}
     if not request.world.is_main:
         return []
     records: list[Record] = []
-    failures: list[EvalkitError] = []
     reasons = {spec.name: why for spec, why in request.plan.inapplicable}
     planned = {item.spec.name: item for item in request.plan.measurements}
     for spec in request.plan.protocols:
         try:
             if spec.name in reasons:
                 made = _inapplicable(request, spec, reasons[spec.name])
-            elif spec.name in opened:
+            elif spec.capability is not None:
+                if spec.name not in opened:
+                    continue  # it failed above
                 made = _measure_model(request, planned[spec.name], opened[spec.name], seconds)
             else:
                 made = _measure(request, planned[spec.name], tables, extractors, seconds)
@@ -115,6 +122,18 @@ def evaluate(*, output: Path | str | None = Path("results"), **arguments: Unpack
         )
         raise type(failures[0])("; ".join(str(error) for error in failures) + kept)
     return records
+
+
+def _open_model_steps(request: Request, failures: list[EvalkitError]) -> dict[str, OpenStep]:
+    opened: dict[str, OpenStep] = {}
+    for step in request.plan.model_steps:
+        try:
+            ready = open_step(request, step)
+        except EvalkitError as error:
+            failures.append(error)
+        else:
+            opened |= {spec.name: ready for spec in step.specs}
+    return opened
 
 
 def _announce(request: Request) -> None:
@@ -202,17 +221,20 @@ def _measure_model(
     }
     measured = measure_rows(spec, rows, request.seed, ready.probe, request.reporter)
     timings = {**seconds, spec.name: time.perf_counter() - started}
-    looked = _Looked(ready.probe.weights_sha256, ready.weights_file, ready.probe.device_type)
+    looked = _Looked(ready.probe.weights_sha256, ready.weights_file, ready.device)
     return [_record(request, item, looked, part, timings) for part in measured]
 
 
 def _inapplicable(request: Request, spec: ProtocolSpec, why: str) -> list[Record]:
     # A reason, and no number: a zero would be read as one.
+    import torch
+
+    looked = _Looked("", "", describe_device(torch.device(pick_device(request.device, request.world))))
     item = Measurement(spec=spec, num_fake=spec.num_fake or len(request.samples), num_real=None)
     return [
         Record(
             metric=metric, value=None, reason=f"not applicable: {why}",
-            **_circumstances(request, item, _Looked("", "", request.device), {}),
+            **_circumstances(request, item, looked, {}),
         )
         for metric in spec.values
     ]  # fmt: skip
@@ -311,7 +333,8 @@ def _data_use(request: Request, role: Role, name: str, num: int | None) -> DataU
         fingerprint=given.fingerprint,
         num=num,
         num_broken=len(given.broken),
-        notes=facts.notes,
+        # What the source says of itself holds though no image of it passed a network.
+        notes=tuple(sorted({*facts.notes, *given.notes})),
     )
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from evalkit.adapters.capabilities import need
 from evalkit.adapters.samples import check_truncation, sample
 from evalkit.digest import digest
-from evalkit.engine.probes import Subject, draw_seeds
+from evalkit.engine.probes import Subject, device_types, draw_seeds
 from evalkit.protocols.spec import ProtocolSpec, SeparabilityOptions
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class SeparabilityProbe:
         self._subject, self._attributes = subject, attributes
         self.names = attributes.names
         self.group = attributes.micro_batch
-        self.device_type = attributes.device.type
+        self.device_type = device_types(subject.device, attributes.device)
         self.weights_sha256 = attributes.sha256
         self._spaces = spec.options.spaces
         widths = {space: rows.shape[1] for space, rows in self._latents(np.zeros(1, np.int64)).items()}

@@ -32,6 +32,21 @@ def locked_digests() -> dict[str, str]:
     return locked
 
 
+def any_number(spec: ProtocolSpec) -> str | None:
+    """Name of the protocol that takes any number of what ``spec`` takes a fixed number of, or None.
+
+    Of the metrics of images it follows torch-fidelity and may differ in settings; of those that ask a model
+    it differs in the count alone.
+    """
+    if spec.capability is None:
+        short = spec.name.split("50k")[0]
+        return short if short in PROTOCOLS else None
+    for other in PROTOCOLS.values():
+        if other.num_fake is None and (other.options, other.extractor) == (spec.options, spec.extractor):
+            return other.name
+    return None
+
+
 def select(
     names: Sequence[str],
     *,

@@ -185,6 +185,10 @@ PROTOCOLS: tuple[ProtocolSpec, ...] = (
         "Linear separability of z and w, 200,000 samples, by a bundle of attribute classifiers", _SVM,
     ),
     _separability(
+        "ls_any", "attributes", None,
+        "Linear separability as ls, any number of samples; compare only equal numbers of them", _SVM,
+    ),
+    _separability(
         "ls_mini", "attributes-digits", None,
         "Linear separability of z and w by the bundled digit classifiers, any number of samples", _SVM,
     ),

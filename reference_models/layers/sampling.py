@@ -9,8 +9,7 @@ by default.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from evalkit.errors import UsageError
+from evalkit.imaging.exact import exact_float32
 from evalkit.imaging.quantise import to_uint8
 from reference_models.layers.batches import batch_size, in_batches
 from reference_models.layers.mapping import StyleGenerator
@@ -112,14 +112,6 @@ def to_rgb_bytes(images: Tensor, name: str) -> Tensor:
     return made if made.shape[1] == 3 else made.repeat(1, 3, 1, 1)
 
 
-@contextmanager
-def exact_float32() -> Iterator[None]:
-    """No gradients, and no TF32 in convolutions: it would round every product to 10 bits."""
-    flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-    with torch.no_grad(), flags:
-        yield
-
-
 class GeneratorModel(ABC):
     """A generator as evaluations ask it: fits `evalkit.adapters.capabilities` by shape.
 
@@ -130,11 +122,13 @@ class GeneratorModel(ABC):
         resolution: Side of the images that `sample` returns.
         enlarge: Each pixel of the network becomes a square of so many by so many in what `sample` returns;
             not 1 for a network that was trained on enlarged images at their own resolution.
+        known_by_answers: Whether something beside `identity` decides its answers; of these nothing does.
         training: Facts of its training for records (``kimg``, ``checkpoint_sha256``); None where unknown.
         fresh_noise: Whether `sample` draws the noise of an image from its seed, or takes what is stored.
     """
 
     fresh_noise: ClassVar[bool] = False
+    known_by_answers: ClassVar[bool] = False
 
     def __init__(self, generator: Any, *, name: str, enlarge: int = 1) -> None:  # noqa: ANN401 - of any model
         """Takes the network, which stays where it is."""

@@ -12,8 +12,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from evalkit.errors import UsageError
+from evalkit.imaging.exact import exact_float32
 from reference_models.layers.batches import in_batches
-from reference_models.layers.sampling import GeneratorModel, Int64Array, exact_float32
+from reference_models.layers.sampling import GeneratorModel, Int64Array
 from reference_models.progan.generator import Generator
 
 

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from evalkit.errors import UsageError
+from evalkit.imaging.exact import exact_float32
 from reference_models.layers.batches import in_batches
-from reference_models.layers.sampling import MOVED_CONSTANT, GeneratorModel, Int64Array, exact_float32
+from reference_models.layers.sampling import MOVED_CONSTANT, GeneratorModel, Int64Array
 from reference_models.stylegan.generator import Generator
 
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from evalkit.errors import UsageError
-from reference_models.layers.sampling import MOVED_CONSTANT, Int64Array, StyleModel, exact_float32
+from evalkit.imaging.exact import exact_float32
+from reference_models.layers.sampling import MOVED_CONSTANT, Int64Array, StyleModel
 from reference_models.stylegan2.generator import Generator
 
 

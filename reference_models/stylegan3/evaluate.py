@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from reference_models.layers.sampling import Int64Array, StyleModel, exact_float32
+from evalkit.imaging.exact import exact_float32
+from reference_models.layers.sampling import Int64Array, StyleModel
 from reference_models.stylegan3.generator import Generator
 
 

@@ -134,7 +134,7 @@ def save_onnx(path: Path, net: Net, batch: int | None) -> None:
 
 
 def check(model: external.ExternalModel, images: torch.Tensor, tolerance: int = 1) -> None:
-    assert offers(model) == ("Samples",)
+    assert offers(model) == ("Samples", "HasLatents")  # its images are floats
     assert model.resolution == images.shape[-1]
     assert len(model.identity) == 64
     got = model.sample(SEEDS)

@@ -17,7 +17,7 @@ from evalkit.adapters.external import load_external
 from evalkit.engine.equivariance import COLUMNS, EquivarianceProbe
 from evalkit.engine.probes import Subject, draw_seeds, draw_uniform
 from evalkit.engine.repeats import STRIDE, repeat, spreads
-from evalkit.errors import MetricError, UsageError
+from evalkit.errors import CheckpointError, MetricError, ProtocolError, UsageError, WeightsError
 from evalkit.features.store import SHARD_ROWS
 from evalkit.protocols.catalog import PROTOCOLS
 from evalkit.records.schema import Record
@@ -126,7 +126,8 @@ def test_rows_hold_the_draws_and_can_be_made_again():
     model = load_external(WAVES)
     probe = EquivarianceProbe(Subject(model=model, seed=5), PROTOCOLS["eqr"], ("frac", "rot"))
     rows = probe(range(8, 12))
-    for operation, move, found in probe.compared(range(8, 12)):
+    for operation, move, found, changed in probe.compared(range(8, 12)):
+        assert changed
         np.testing.assert_allclose(rows[operation][:, :2], found.sums(), rtol=1e-6)
         for place, name in enumerate(("tx", "ty", "angle")):
             column = rows[operation][:, COLUMNS.index(name)]
@@ -150,10 +151,104 @@ def test_a_model_without_coordinates_gets_a_reason_and_no_number(tmp_path: Path)
     assert filed["eqr"].reason == records[2].reason
 
 
-def test_a_request_that_applies_nowhere_is_refused(tmp_path: Path):
+def test_what_applies_nowhere_is_filed_with_its_reason_alone(tmp_path: Path):
     model = reference_models.build("progan", preset="tiny")
-    with pytest.raises(UsageError, match="eqt_int, eqr: this needs a model whose input can be transformed"):
-        run(tmp_path, model=model, metrics="eqt_int,eqr", num=8)
+    records = run(tmp_path, model=model, metrics="eqt_int,eqr", num=8)
+    assert [record.value for record in records] == [None, None]
+    assert all(record.reason.startswith("not applicable: this needs a model whose") for record in records)
+    assert len(read_records(tmp_path / "results")) == 2
+
+
+FILE = """
+import torch
+from closed_form import Waves
+
+class Ignores(Waves):
+    def __call__(self, z, transform=None):
+        return super().__call__(z)
+
+class Breaks(Waves):
+    def __call__(self, z, transform=None):
+        return super().__call__(z, transform) / (1.0 if transform is None else 0.0)
+
+class Shrinks(Waves):
+    def __call__(self, z, transform=None):
+        made = super().__call__(z, transform)
+        return made if transform is None else made[..., ::2, ::2]
+
+class Pales(Waves):
+    def __call__(self, z, transform=None):
+        made = super().__call__(z, transform)
+        return made if transform is None else made[:, :1]
+
+class Raises(Waves):
+    def __call__(self, z, transform=None):
+        if transform is not None:
+            raise ValueError("no moves\\nat all")
+        return super().__call__(z)
+"""
+
+
+def test_factories_of_one_file_are_told_apart_by_how_they_move(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # Their plain images are the same to the last bit, and so are their file and their lack of weights.
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "support"))
+    (tmp_path / "some.py").write_text(FILE)
+    model = f"{tmp_path / 'some.py'}:"
+    (ignores,) = run(tmp_path, model=model + "Ignores", metrics="eqt_int", num=8)
+    assert "no transform changed any image: the model seems to ignore it" in ignores.notes
+    with pytest.raises(MetricError, match="eqt_int: images .* hold NaN or infinite values under a transform"):
+        run(tmp_path, model=model + "Breaks", metrics="eqt_int", num=8)
+    shapes = r"returned images of shape \(4, 3, 24, 24\) under a transform and \(4, 3, 48, 48\) without"
+    with pytest.raises(MetricError, match=shapes):
+        run(tmp_path, model=model + "Shrinks", metrics="eqt_int,eqr", num=8)
+    with pytest.raises(MetricError, match=r"shape \(4, 1, 48, 48\) under a transform and"):
+        run(tmp_path, model=model + "Pales", metrics="eqt_int", num=8)
+    with pytest.raises(CheckpointError, match=r"Raises \(under a transform\) raised ValueError: no moves$"):
+        run(tmp_path, model=model + "Raises", metrics="eqt_int", num=8)
+
+
+def test_a_metric_that_cannot_be_loaded_costs_no_other(tmp_path: Path):
+    with pytest.raises(WeightsError, match="the weights vgg16 cannot be used.*1 other results are filed in"):
+        run(tmp_path, metrics="ppl,eqt_int", num=8)
+    assert [record.metric for record in read_records(tmp_path / "results")] == ["eqt_int"]
+
+
+def test_records_say_how_the_model_was_asked(tmp_path: Path):
+    model = reference_models.build("stylegan2")
+    (record,) = run(tmp_path, model=model, metrics="eqt_int", num=8, truncation_psi=0.5)
+    assert "truncation psi 0.5" in record.samples.notes
+    assert record.provenance["device"] == evalkit.doctor()["device"] or "cpu" in record.provenance["device"]
+
+
+def test_counts_of_metrics_that_draw_for_themselves_bind_no_other(tmp_path: Path):
+    costs = evalkit.plan(
+        model=reference_models.build("progan", preset="tiny"), metrics="fd_mini,eqr50k",
+        data="bundled:digits:test", data_limit=40, cache_dir=tmp_path,
+    )  # fmt: skip
+    assert [item.num_fake for item in costs.measurements] == [40]
+    assert [name for name, _ in costs.inapplicable] == ["eqr50k"]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "other"),
+    [
+        ("eqt50k_int", ", or use 'eqt_int', which takes any number"), ("ppl2_wend", ", or use 'ppl', which"),
+        ("ls", ", or use 'ls_any', which"), ("ppl_zfull", "$"),
+    ],
+)  # fmt: skip
+def test_a_count_that_a_name_demands(tmp_path: Path, metrics: str, other: str):
+    with pytest.raises(ProtocolError, match=f"{metrics} is defined on .* make more samples{other}"):
+        run(tmp_path, metrics=metrics, num=20)
+
+
+def test_separability_of_any_number_by_a_bundle_of_ones_own(tmp_path: Path):
+    model = reference_models.build("stylegan2", seed=1)
+    named = run(tmp_path, model=model, metrics="ls_any", attributes="digits", num=640)
+    mini = run(tmp_path, model=model, metrics="ls_mini", num=640)
+    assert [record.metric for record in named] == ["ls_any_z", "ls_any_w"]
+    assert [record.value for record in named] == [record.value for record in mini]
 
 
 def test_images_cannot_be_asked(tmp_path: Path):

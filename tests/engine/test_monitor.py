@@ -159,3 +159,15 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
+
+
+def test_a_young_generator_goes_without_a_score_of_what_it_cannot_make(tmp_path: Path):
+    import reference_models
+
+    scores = TrainingMonitor(cache_dir=tmp_path / "cache").measure(
+        reference_models.build("progan", preset="tiny"), metrics=["ls_mini", "fd_mini", "eqr"],
+        data="bundled:digits:test", num=40, name="young", kimg=0.0, checkpoint_sha256="0" * 64,
+        output=tmp_path / "results",
+    )  # fmt: skip
+    # Ten classes of digits are not told apart, and its input cannot be turned: the rest is measured.
+    assert [score.metric for score in scores] == ["fd_mini"]

@@ -22,7 +22,7 @@ def measure_equivariance(
 
     Args:
         spec: A protocol with `EquivarianceOptions`.
-        rows: ``(n, 5)``, `evalkit.engine.equivariance.COLUMNS`, in the order of their indices.
+        rows: ``(n, 6)``, `evalkit.engine.equivariance.COLUMNS`, in the order of their indices.
         seed: Seed of latents and moves, for the record.
         notes: What the model says of how it moves its input, for the record.
 
@@ -43,7 +43,12 @@ def measure_equivariance(
             "values under a transform; the generator failed there: check its weights and how it takes the "
             "transform"
         )
-    value = psnr(float(errors.sum()), float(counted.sum()))
+    try:
+        value = psnr(float(errors.sum()), float(counted.sum()))
+    except MetricError as error:
+        raise MetricError(f"{spec.name}: {error}") from error
+    if not table[:, COLUMNS.index("changed")].any():
+        notes = (*notes, "no transform changed any image: the model seems to ignore it")
     seen = (counted > 0) & (errors > 0)
     single = np.array([psnr(*pair) for pair in zip(errors[seen], counted[seen], strict=True)])
     extras = {

@@ -92,17 +92,27 @@ def compare(synthesis: Synthesis, original: Tensor, operation: Operation, move: 
         original: Its images without a transform, ``(n, c, h, w)``.
         operation: ``int``, ``frac`` or ``rot``.
         move: How to move; ``int`` rounds it to whole pixels.
+
+    Raises:
+        MetricError: Under the transform the generator gives images of another shape.
     """
+    moved = synthesis(_matrix(_snapped(move, original) if operation == "int" else move))
+    if moved.shape != original.shape:
+        raise MetricError(
+            f"the generator returned images of shape {tuple(moved.shape)} under a transform and "
+            f"{tuple(original.shape)} without; return the same shape"
+        )
     if operation == "rot":
-        made, kept = warps.fractional_pseudo_rotation(synthesis(_matrix(move)), move.angle)
+        made, kept = warps.fractional_pseudo_rotation(moved, move.angle)
         expected, mask = warps.fractional_rotation(original, move.angle)
         return Compared(made, expected, mask * kept)
     if operation == "int":
-        snapped = warps.snap(move.tx, move.ty, *original.shape[-2:])
-        made = synthesis(_matrix(Move(*snapped)))
-        return Compared(made, *warps.integer_shift(original, *snapped))
-    made = synthesis(_matrix(move))
-    return Compared(made, *warps.fractional_shift(original, move.tx, move.ty))
+        return Compared(moved, *warps.integer_shift(original, *_snapped(move, original)[:2]))
+    return Compared(moved, *warps.fractional_shift(original, move.tx, move.ty))
+
+
+def _snapped(move: Move, images: Tensor) -> Move:
+    return Move(*warps.snap(move.tx, move.ty, *images.shape[-2:]))
 
 
 def _matrix(move: Move) -> Tensor:
