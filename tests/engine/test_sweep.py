@@ -20,7 +20,7 @@ from evalkit.engine.sweep import Sweep, check_psis, parse_psis, plan_sweep, swee
 from evalkit.errors import MetricError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
-REFERENCE = ROOT / "leaderboards" / "references" / "digits" / "stylegan3-r.safetensors"
+REFERENCE = ROOT / "leaderboards" / "references" / "digits" / "stylegan3-t.safetensors"
 COMMITTED = ROOT / "benchmarks" / "results" / "truncation_sweep.csv"
 SMALL: dict[str, Any] = {"data": "bundled:digits:test", "data_limit": 60, "num": 60, "metrics": "fd_mini"}
 
@@ -235,9 +235,9 @@ def test_the_committed_sweep_shows_the_trade():
     recall, precision = (
         [curve[f"prdc_mini_{name}"][psi] for psi in psis] for name in ("recall", "precision")
     )
-    # To within what 898 images can tell, a standard error of 0.03.
-    assert all(high - low > -0.01 for low, high in itertools.pairwise(recall))
-    assert all(low - high > -0.01 for low, high in itertools.pairwise(precision))
+    # To within half of what 898 images can tell, a standard error of 0.03.
+    assert all(high - low > -0.015 for low, high in itertools.pairwise(recall))
+    assert all(low - high > -0.015 for low, high in itertools.pairwise(precision))
     assert recall[-1] - recall[0] > 0.5
     assert precision[0] - precision[-1] > 0.15
     assert all(math.isfinite(value) for values in curve.values() for value in values.values())
