@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # One model on one set of images. Two sets of one name (another seed, another limit) are two rows.
 MODEL = ["samples", "samples_fingerprint"]
-# The kernel distance is unbiased: its expectation does not move with the number of samples.
+# Means, more or less: their expectation does not move with the number of samples.
 _UNBIASED = ("Kernel", "PathLength", "Equivariance")
 
 
