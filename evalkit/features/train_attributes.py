@@ -81,8 +81,8 @@ class TrainSettings:
             )
         if self.epochs < 1:
             raise UsageError(f"--epochs {self.epochs}: give 1 or more")
-        if self.seed < 0:
-            raise UsageError(f"--seed {self.seed}: give 0 or more")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"--seed {self.seed}: give a whole number from 0 to 2^63 - 1")
 
 
 def train_attributes(

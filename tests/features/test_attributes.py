@@ -239,7 +239,8 @@ def test_names_that_are_not_known(tmp_path: Path):
         ({"val_fraction": 0.0}, "--val-fraction 0: give a share above 0 and below 1"),
         ({"val_fraction": 1.0}, "--val-fraction 1: give a share"),
         ({"epochs": 0}, "--epochs 0: give 1 or more"),
-        ({"seed": -1}, "--seed -1: give 0 or more"),
+        ({"seed": -1}, r"--seed -1: give a whole number from 0 to 2\^63 - 1"),
+        ({"seed": 2**63}, r"--seed 9223372036854775808: give a whole number from 0 to 2\^63 - 1"),
     ],
 )
 def test_settings_that_cannot_be(change: dict, message: str):
