@@ -70,6 +70,32 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             raise
 
 
+def check_writable(folder: Path, doing: str) -> None:
+    """Finds a folder that cannot be written before the work, not after it.
+
+    Nothing is left behind: a folder that is not there yet is made by what is written first, and here a file
+    without a name is opened in the nearest one above it. So any number of processes may ask at once.
+
+    Args:
+        folder: Where files will be written.
+        doing: What for, as the error says it before the folder.
+
+    Raises:
+        StoreError: The folder cannot be made or written.
+    """
+    with explain_os_errors(folder, doing):
+        place = folder.absolute()
+        while True:
+            try:
+                place.stat()
+            except FileNotFoundError:
+                place = place.parent
+            else:
+                break
+        with tempfile.TemporaryFile(dir=place):
+            pass
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text atomically."""
     with atomic_write(path) as file:

@@ -12,6 +12,7 @@ import typer
 
 from evalkit.cli.options import Device, DeviceOption, Json, WeightsDir
 from evalkit.errors import UsageError
+from evalkit.files import check_writable
 
 if TYPE_CHECKING:
     from evalkit.features.attributes import BundleInfo
@@ -67,6 +68,10 @@ def attributes_train(
     """Train attribute classifiers on labelled images, and write them as one file."""
     if output.suffix != ".safetensors":
         raise UsageError(f"--output {output}: a bundle is one safetensors file; end its name in .safetensors")
+    if output.is_dir():
+        raise UsageError(
+            f"--output {output}: that is a folder; name the file to write, such as {output}/{output.name}"
+        )
     from evalkit.engine.device import pick_device
     from evalkit.engine.distributed import world
     from evalkit.engine.progress import reporter
@@ -76,6 +81,7 @@ def attributes_train(
 
     settings = TrainSettings(kind=kind.value, side=side, seed=seed, epochs=epochs, val_fraction=val_fraction)
     settings.check()
+    check_writable(output.parent, "preparing to write into")
     source = _images(data, root, download)
     told = read_attribute_labels(labels, source)
     bundle = train_attributes(

@@ -32,6 +32,7 @@ from evalkit.cli.options import (
     TruncationPsi,
     ZDim,
 )
+from evalkit.files import check_writable
 
 
 def register(app: typer.Typer) -> None:
@@ -71,6 +72,7 @@ def spectrum(
     from evalkit.engine.progress import reporter
     from evalkit.engine.spectrum import spectra, write_spectra
 
+    check_writable(output, "preparing to write into")
     # Models and callables are other people's code and may print; standard output is for results.
     with contextlib.redirect_stdout(sys.stderr):
         found = spectra(

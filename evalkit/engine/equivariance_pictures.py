@@ -29,6 +29,7 @@ from evalkit.engine.equivariance import EquivarianceProbe
 from evalkit.engine.probes import Subject, draw_seeds
 from evalkit.engine.progress import Reporter, Silent
 from evalkit.errors import UsageError
+from evalkit.files import check_writable
 from evalkit.metrics.equivariance.eq import OPERATIONS, Move, Operation, psnr
 from evalkit.protocols.catalog import PROTOCOLS
 from evalkit.protocols.spec import EquivarianceOptions
@@ -138,6 +139,8 @@ def pictures(
         raise UsageError(f"{num!r} images cannot be drawn with error maps; ask for 1 to {MOST_IMAGES}")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise UsageError(f"the seed is {seed!r}; give a whole number from 0 to 2^63 - 1")
+    folder = Path(output)
+    check_writable(folder, "preparing to write into")
     opened = open_model(
         model, reference_models, z_dim=z_dim, value_range=value_range, num_classes=num_classes,
         device=pick_device(device, world()),
@@ -148,7 +151,7 @@ def pictures(
         model=opened, seed=seed, labels=labels, truncation_psi=truncation_psi,
         truncation_cutoff=truncation_cutoff,
     )  # fmt: skip
-    said, folder = reporter or Silent(), Path(output)
+    said = reporter or Silent()
     said.say(f"a walk of {FRAMES} images in w")
     walks = {"a small circle in w": style_walk(subject)}
     paths, sentences = [folder / "sticking.png"], []

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from evalkit.digest import digest
 from evalkit.errors import StoreError
-from evalkit.files import atomic_write, explain_os_errors, write_text
+from evalkit.files import atomic_write, check_writable, write_text
 
 SHARD_ROWS = 256
 FORMAT = "evalkit-features-1"
@@ -240,11 +240,7 @@ class FeatureStore:
         Raises:
             StoreError: The folder cannot be made or written.
         """
-        with explain_os_errors(self.root, "preparing the feature store"):
-            self.root.mkdir(parents=True, exist_ok=True)
-            probe = self.root / ".writable"
-            probe.touch()
-            probe.unlink(missing_ok=True)
+        check_writable(self.root, "preparing the feature store")
 
     def table(self, key: FeatureKey, num_rows: int | None = None) -> FeatureTable:
         """The first ``num_rows`` rows (all where None) of the table of ``key``."""

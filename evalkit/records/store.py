@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit.errors import StoreError
-from evalkit.files import explain_os_errors, write_text
+from evalkit.files import check_writable, write_text
 from evalkit.records.schema import Record, record_from_dict
 
 
@@ -40,16 +40,12 @@ class RecordStore:
         )
 
     def check_writable(self) -> None:
-        """Makes the folder, so that a place that cannot be written is found before the work and not after it.
+        """Finds a place that cannot be written before the work, not after it.
 
         Raises:
             StoreError: The folder cannot be made or written.
         """
-        with explain_os_errors(self.folder, "preparing the results folder"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            probe = self.folder / ".writable"
-            probe.touch()
-            probe.unlink(missing_ok=True)
+        check_writable(self.folder, "preparing the results folder")
 
     def append(self, record: Record) -> bool:
         """Files ``record`` unless the very same result is on file already.

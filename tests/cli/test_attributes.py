@@ -95,6 +95,18 @@ def test_a_table_that_does_not_fit_leaves_no_file(capsys, images: Path, tmp_path
     assert not output.exists()
 
 
+def test_a_place_that_cannot_be_written_is_found_before_the_work(capsys, images: Path, tmp_path: Path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.safetensors").mkdir()
+    for output, message in (
+        ("file/light.safetensors", f"while preparing to write into {tmp_path / 'file'}; choose another path"),
+        ("folder.safetensors", "that is a folder; name the file to write"),
+    ):
+        _, err = train(capsys, images, tmp_path / output, code=2)
+        assert message in err
+        assert "reading" not in err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -106,6 +118,20 @@ def test_a_table_that_does_not_fit_leaves_no_file(capsys, images: Path, tmp_path
         (
             ("train", "--data", "bundled:digits", "--labels", "own", "-o", "x.safetensors", "--side", "9"),
             "--side 9: choose one of 8, 16",
+        ),
+        (
+            (
+                "train",
+                "--data",
+                "bundled:digits",
+                "--labels",
+                "own",
+                "-o",
+                "x.safetensors",
+                "--seed",
+                "99999999999999999999",
+            ),
+            "--seed 99999999999999999999: give a whole number from 0 to 2^63 - 1",
         ),
         (("show", "digit"), "unknown attribute bundle 'digit' (nearest: digits)"),
         (

@@ -136,6 +136,15 @@ def test_images_of_another_size_are_named(capsys, tmp_path: Path):
         assert not (tmp_path / "out").exists()
 
 
+def test_a_place_that_cannot_be_written_is_found_before_the_work(
+    capsys, sets: tuple[Path, Path], tmp_path: Path
+):
+    (tmp_path / "file").touch()
+    _, err = call(capsys, "--data", sets[0], "--samples", sets[1], "-o", tmp_path / "file", code=2)
+    assert f"while preparing to write into {tmp_path / 'file'}; choose another path" in err
+    assert "levels of" not in err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

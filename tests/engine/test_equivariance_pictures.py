@@ -189,10 +189,11 @@ def test_a_model_without_latents_is_refused(tmp_path: Path):
         pictures(Bare(), tmp_path)
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path):
+def test_a_place_that_cannot_be_written_is_found_before_the_work(tmp_path: Path):
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="choose another path"):
-        pictures(evalkit.adapt(Plain()), tmp_path / "file")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StoreError, match="while preparing to write into .*choose another path"):
+            pictures("no-such-model.safetensors", place)  # not even opened
 
 
 def test_the_verb_says_where_and_what_was_left_out(capsys, tmp_path: Path):

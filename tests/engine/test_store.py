@@ -107,8 +107,12 @@ def test_a_full_disk_is_explained_and_leaves_nothing_half(tmp_path: Path, monkey
 
 def test_a_store_that_cannot_be_made_is_found_at_once(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="choose another path"):
+    with pytest.raises(StoreError, match="while preparing the feature store .*choose another path"):
         FeatureStore(tmp_path / "file" / "cache").check_writable()
+    with pytest.raises(StoreError, match="too long while preparing .*choose another path"):
+        FeatureStore(tmp_path / ("n" * 300) / "cache").check_writable()
+    with pytest.raises(StoreError, match="while preparing the feature store /proc/cache"):
+        FeatureStore(Path("/proc/cache")).check_writable()
 
 
 def test_what_was_noticed_is_kept_by_shard(tmp_path: Path):

@@ -156,6 +156,8 @@ def test_a_results_place_that_cannot_be_written_is_found_before_the_work(tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="choose another path"):
         RecordStore(tmp_path / "file").check_writable()
+    RecordStore(tmp_path / "new" / "results").check_writable()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_provenance_holds_what_a_reader_needs():
