@@ -28,7 +28,7 @@ from evalkit.engine.distributed import world
 from evalkit.engine.equivariance import EquivarianceProbe
 from evalkit.engine.probes import Subject, draw_seeds
 from evalkit.engine.progress import Reporter, Silent
-from evalkit.errors import UsageError
+from evalkit.errors import MetricError, UsageError
 from evalkit.files import check_writable
 from evalkit.metrics.equivariance.eq import OPERATIONS, Move, Operation, psnr
 from evalkit.protocols.catalog import PROTOCOLS
@@ -133,6 +133,7 @@ def pictures(
 
     Raises:
         UsageError: A number cannot be, or the model has no latents, or labels or truncation do not fit it.
+        MetricError: An image is not finite under a transform.
         EvalkitError: The model cannot be opened, or the folder cannot be written.
     """
     if isinstance(num, bool) or not isinstance(num, int) or not 1 <= num <= MOST_IMAGES:
@@ -174,6 +175,7 @@ def error_maps(subject: Subject, num: int) -> list[ErrorMap]:
 
     Raises:
         UsageError: The model's input cannot be transformed, or labels do not fit it.
+        MetricError: An image is not finite under a transform.
     """
     spec = PROTOCOLS["eqt_int"]
     assert isinstance(spec.options, EquivarianceOptions)
@@ -189,6 +191,12 @@ def error_maps(subject: Subject, num: int) -> list[ErrorMap]:
                 shown = errors.masked_fill(~known, math.nan).float().cpu().numpy()
                 made, expected = _pixels(found.made), _pixels(found.expected)
                 for i, (error, counted) in enumerate(found.sums()[: num - start]):
+                    if not math.isfinite(error):
+                        raise MetricError(
+                            f"{_NAMES[operation]} ({operation}): image {start + i} holds NaN or infinite "
+                            "values under a transform; the generator failed there: check its weights and how "
+                            "it takes the transform"
+                        )
                     title = f"{_words(operation, move, originals.shape[1:3])}: {_decibels(error, counted)}"
                     maps.append(ErrorMap(operation, title, originals[i], made[i], expected[i], shown[i]))
     return sorted(maps, key=lambda each: OPERATIONS.index(each.operation))

@@ -16,7 +16,7 @@ import reference_models
 import run_eval
 from evalkit.engine.equivariance_pictures import error_maps, pictures, shift_walk, style_walk
 from evalkit.engine.probes import Subject
-from evalkit.errors import StoreError, UsageError
+from evalkit.errors import MetricError, StoreError, UsageError
 
 SIDE = 32
 
@@ -187,6 +187,27 @@ def test_a_model_without_latents_is_refused(tmp_path: Path):
 
     with pytest.raises(UsageError, match="a slice of a walk in w needs a model whose latents .*bare offers"):
         pictures(Bare(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("turned", "message"),
+    [
+        (False, r"whole pixels \(int\): image 0 holds NaN or infinite values under a transform"),
+        (True, r"rotation \(rot\): image 0 holds NaN or infinite values under a transform"),
+    ],
+)
+def test_images_that_are_not_finite_are_named_and_nothing_is_drawn(
+    tmp_path: Path, turned: bool, message: str
+):
+    class Failing(Moving):
+        def __call__(self, z: torch.Tensor, transform: torch.Tensor | None = None) -> torch.Tensor:
+            made = super().__call__(z, transform)
+            moved = transform is not None and not torch.equal(transform, torch.eye(3))
+            return made * math.nan if moved and (not turned or transform[0, 1] != 0) else made
+
+    with pytest.raises(MetricError, match=message):
+        pictures(evalkit.adapt(Failing(0.1)), tmp_path / "out", num=1)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_cannot_be_written_is_found_before_the_work(tmp_path: Path):
