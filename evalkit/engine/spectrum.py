@@ -17,7 +17,7 @@ import numpy as np
 from evalkit.engine.charts import BLUE, RED, dress, new_figure, save_png
 from evalkit.engine.inputs import Images, open_inputs
 from evalkit.engine.progress import Reporter, Silent
-from evalkit.errors import UsageError
+from evalkit.errors import MetricError, UsageError
 from evalkit.files import write_text
 from evalkit.metrics.distribution.spectrum import (
     INTERPOLATION,
@@ -135,6 +135,8 @@ def spectra(
     if not isinstance(opened.data, ImageSource):
         given = "no --data was given" if opened.data is None else f"{opened.data.spec} holds statistics"
         raise UsageError(f"a spectrum is held against real images, and {given}; name the images with --data")
+    for which, source in (("real", opened.data), ("generated", opened.samples)):
+        _check_form(which, source)
     said = reporter or Silent()
     levels = Levels()
     with said.track(f"levels of {opened.data.spec}") as progress:
@@ -151,6 +153,21 @@ def spectra(
     return Spectra(
         data=opened.data.spec, samples=opened.samples.spec, mean=mean, std=std, real=real, generated=generated
     )
+
+
+def _check_form(which: str, source: ImageSource) -> None:
+    # The first image tells of a set that can have no spectrum at all; later ones are held against its size.
+    if len(source) < 2:
+        raise MetricError(
+            f"{source.spec} gives {len(source)} {which} images, which have no spread; give at least 2 {which} "
+            "images"
+        )
+    height, width = source.load([0])[0].shape[1:]
+    if height != width:
+        raise MetricError(
+            f"{source.item_name(0)} of the {which} images is {height} x {width} pixels, and images must be "
+            "square: an average spectrum needs square images of one size; resize or crop them alike"
+        )
 
 
 def _spectrum(source: ImageSource, total: SpectrumSum, batch_size: int, reporter: Reporter) -> Spectrum:

@@ -136,6 +136,16 @@ def test_images_of_another_size_are_named(capsys, tmp_path: Path):
         assert not (tmp_path / "out").exists()
 
 
+def test_sets_that_are_not_square_are_told_so(capsys, tmp_path: Path):
+    for name, shape in (("wide", (5, 16, 32, 3)), ("square", (5, 16, 16, 3))):
+        np.savez(tmp_path / f"{name}.npz", arr_0=np.zeros(shape, np.uint8))
+    wide, square = tmp_path / "wide.npz", tmp_path / "square.npz"
+    for data, samples, which in ((wide, wide, "real"), (square, wide, "generated")):
+        _, err = call(capsys, "--data", data, "--samples", samples, "-o", tmp_path / "out", code=2)
+        assert f"of the {which} images is 16 x 32 pixels, and images must be square" in " ".join(err.split())
+        assert "others" not in err
+
+
 def test_a_place_that_cannot_be_written_is_found_before_the_work(
     capsys, sets: tuple[Path, Path], tmp_path: Path
 ):
@@ -153,7 +163,14 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(
         (("--samples", "bundled:digits", "--truncation", 0.5), "--truncation belongs to a model"),
         (("--model", "progan:tiny-random", "--truncation", 0.5), "no average latent to truncate toward"),
         (("--samples", "bundled:digits", "--interpolation", 0), "the interpolation is 0"),
-        (("--samples", "bundled:digits", "--limit", 1), "1 images have no spread; give at least 2"),
+        (
+            ("--samples", "bundled:digits", "--limit", 1),
+            "gives 1 generated images, which have no spread; give at least 2 generated images",
+        ),
+        (
+            ("--samples", "bundled:digits", "--data-limit", 1),
+            "bundled:digits:test gives 1 real images, which have no spread; give at least 2 real images",
+        ),
         (("--samples", "bundled:digits", "--seed", -1), "the seed is -1"),
         (("--samples", "bundled:digits", "--subset-seed", 1), "--subset-seed 1 draws a limited number"),
     ],
