@@ -127,7 +127,7 @@ class Sweep:
     """Results of a sweep.
 
     Attributes:
-        model: The model's name.
+        model: The model's name, with the truncation cutoff where one was given.
         data: Name of the real images; empty where no metric needs any.
         seed: First seed, the same at every psi.
         psis: The points, ascending.
@@ -258,7 +258,7 @@ def sweep(
         output: Folder of the records, as in `evalkit.engine.run.evaluate`; None files none.
         **arguments: Those of `evalkit.engine.request.prepare`: ``model`` and ``metrics`` are required,
             ``truncation_psi`` and ``samples`` have no place. ``name`` is that of the model; records are filed
-            under it with the psi added. The cost goes to ``reporter`` before the work.
+            under it with the psi and the cutoff added. The cost goes to ``reporter`` before the work.
 
     Returns:
         The results by psi. Under ``torchrun`` they have no records but on process 0.
@@ -281,8 +281,8 @@ def sweep(
             raise type(error)(f"psi {psi!r}: {error}{one}") from error
     named = [record.data.name for records in found for record in records if record.data is not None]
     return Sweep(
-        model=name, data=named[0] if named else "", seed=prepared.get("seed", 0), psis=chosen,
-        records=tuple(found),
+        model=name + _cut(prepared), data=named[0] if named else "", seed=prepared.get("seed", 0),
+        psis=chosen, records=tuple(found),
     )  # fmt: skip
 
 
@@ -345,10 +345,16 @@ def _check_truncates(model: Any, psi: float, cutoff: int | None) -> None:  # noq
 def _at(psi: float, name: str, prepared: Arguments) -> Arguments:
     arguments = prepared.copy()
     arguments["truncation_psi"] = psi
-    arguments["name"] = f"{name} psi={psi!r}"
     if psi == 1:
         arguments["truncation_cutoff"] = None  # it would be refused: without truncation it changes nothing
+    arguments["name"] = f"{name} psi={psi!r}{_cut(arguments)}"
     return arguments
+
+
+def _cut(arguments: Arguments) -> str:
+    # Sweeps of one model with other cutoffs are other curves, and their names tell them apart.
+    cutoff = arguments.get("truncation_cutoff")
+    return "" if cutoff is None else f" cutoff={cutoff}"
 
 
 def _costs(psis: tuple[float, ...], prepared: Arguments) -> SweepCosts:

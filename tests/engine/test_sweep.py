@@ -165,6 +165,10 @@ def test_a_cutoff_is_used_where_there_is_truncation():
     )
     assert at(first, "fd_mini")[0] != at(cut, "fd_mini")[0]
     assert at(first, "fd_mini")[1] == at(cut, "fd_mini")[1]
+    assert cut.model == f"{first.model} cutoff=2"
+    names = [[record.samples.name for (record,) in result.records] for result in (first, cut)]
+    assert names[0] == [f"{first.model} psi=0.5", f"{first.model} psi=1.0"]
+    assert names[1] == [f"{first.model} psi=0.5 cutoff=2", f"{first.model} psi=1.0"]
 
 
 def test_what_is_written_holds_the_records(tmp_path: Path):
