@@ -118,6 +118,12 @@ SkipBroken = Annotated[
 ]
 Root = Annotated[Optional[Path], typer.Option("--root", help="Folder of torchvision data sets.")]  # noqa: UP045
 Download = Annotated[bool, typer.Option("--download", help="Allow a torchvision data set to be downloaded.")]
+AttributesOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--attributes", help="Attribute classifiers of ls: digits, or a file of `attributes train`."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, and stop.")]
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from evalkit.cli.options import (
+    AttributesOption,
     BatchSize,
     CacheDir,
     DataLimit,
@@ -75,10 +76,7 @@ def run(
     z_dim: ZDim = None,
     value_range: Range = RangeName.signed,
     num_classes: NumClasses = 0,
-    attributes: Annotated[
-        str | None,
-        typer.Option(help="Attribute classifiers of ls: digits, or a file of `attributes train`."),
-    ] = None,
+    attributes: AttributesOption = None,
     limit: Limit = None,
     data_limit: DataLimit = None,
     subset_seed: SubsetSeed = None,

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from evalkit.cli.options import (
+    AttributesOption,
     BatchSize,
     CacheDir,
     DataLimit,
@@ -67,6 +68,7 @@ def sweep(
     z_dim: ZDim = None,
     value_range: Range = RangeName.signed,
     num_classes: NumClasses = 0,
+    attributes: AttributesOption = None,
     data_limit: DataLimit = None,
     subset_seed: SubsetSeed = None,
     seed: Annotated[
@@ -93,6 +95,7 @@ def sweep(
         "samples": samples, "model": model, "data": data, "metrics": metrics, "name": name,
         "data_name": data_name, "k": k, "num": num, "truncation_cutoff": truncation_cutoff, "labels": labels,
         "z_dim": z_dim, "value_range": value_range.value, "num_classes": num_classes,
+        "attributes": attributes,
         "data_limit": data_limit, "subset_seed": subset_seed, "seed": seed, "skip_broken": skip_broken,
         "reference_models": context.obj, "root": root, "download": download, "device": device.value,
         "batch_size": batch_size, "weights_dir": weights_dir, "weights": parse_weights(weights or []),

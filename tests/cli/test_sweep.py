@@ -57,6 +57,16 @@ def test_dry_run_prints_the_cost_of_every_psi_and_writes_nothing(capsys, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_separability_is_asked_of_the_bundle_that_is_named(capsys, tmp_path: Path):
+    words = ("sweep", *MODEL, "--metrics", "ls", "--truncation", "0.5,1", "-o", tmp_path / "s", "--dry-run")
+    _, err = call(capsys, *words, code=2)
+    assert "name a bundle of attribute classifiers with --attributes" in err
+    _, err = call(capsys, *words, "--attributes", "digits")
+    assert "draws at psi 0.5" in err
+    _, err = call(capsys, *words, "--attributes", "digit", code=2)
+    assert "unknown attribute bundle 'digit' (nearest: digits)" in err
+
+
 def test_weights_that_lack_are_named_in_a_plan(capsys, tmp_path: Path):
     words = (*WORDS[:-1], "fid", "--truncation", "0.5,1", "-o", tmp_path / "s", "--dry-run")
     _, err = call(capsys, *words)
