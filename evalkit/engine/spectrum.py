@@ -159,8 +159,8 @@ def _check_form(which: str, source: ImageSource) -> None:
     # The first image tells of a set that can have no spectrum at all; later ones are held against its size.
     if len(source) < 2:
         raise MetricError(
-            f"{source.spec} gives {len(source)} {which} images, which have no spread; give at least 2 {which} "
-            "images"
+            f"{source.spec} gives {len(source)} {which} images, which have no spread; give at least 2 "
+            f"{which} images"
         )
     height, width = source.load([0])[0].shape[1:]
     if height != width:
