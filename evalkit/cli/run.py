@@ -123,7 +123,7 @@ def run(
         if as_json:
             print(json.dumps(costs.to_dict(), indent=1))
         else:
-            report.print_plan(costs)
+            report.print_plan(costs, repeats)
         return
     records = [record for records in runs for record in records]
     if as_json:

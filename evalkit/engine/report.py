@@ -93,8 +93,8 @@ def print_spreads(found: Sequence[Spread]) -> None:
     _console().print(table)
 
 
-def print_plan(costs: Costs) -> None:
-    """Measurements and passes, with cost."""
+def print_plan(costs: Costs, repeats: int = 1) -> None:
+    """Measurements and passes, with cost; ``repeats`` is how often all of it is to be done."""
     from rich.table import Table
 
     console = _console()
@@ -131,6 +131,8 @@ def print_plan(costs: Costs) -> None:
     for problem in [each.problem for each in costs.steps] + [each.problem for each in costs.model_steps]:
         if problem:
             console.print(problem, markup=False)
+    if repeats > 1:
+        console.print(f"that is one of {repeats} repeats; each makes samples of its own")
     for _, why in costs.inapplicable:
         console.print(f"not applicable: {why}", markup=False)
 
