@@ -78,7 +78,7 @@ def trained(name: str) -> Any:
 
 def test_trained_networks_keep_the_order(tmp_path: Path):
     second, translating, rotating = (
-        decibels(trained(f"digits32/{name}-32"), tmp_path, num=32)
+        decibels(trained(f"digits32/{name}-32"), tmp_path, num=16)
         for name in ("stylegan2", "stylegan3-t", "stylegan3-r")
     )
     for metric in ("eqt_int", "eqt_frac"):

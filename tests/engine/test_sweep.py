@@ -215,7 +215,7 @@ def test_psi_of_nothing_says_that_all_images_are_one():
 def test_truncation_trades_recall_away_on_a_trained_model():
     result = sweep(
         [0.3, 0.6, 1.0], model=reference_models.load_checkpoint(REFERENCE), data="bundled:digits:test",
-        metrics="prdc_mini", num=300, output=None,
+        metrics="prdc_mini", num=160, output=None,
     )  # fmt: skip
     recall = at(result, "prdc_mini_recall")
     assert recall == sorted(recall)
