@@ -244,6 +244,7 @@ def table(folder: Path) -> str:
         about = json.loads((folder / f"{reference.name}.run.json").read_text())
         trained = json.loads(network.with_suffix(".json").read_text())
         large = reference.is_large
+        preset = ", ".join(f"`{word}`" for word in (reference.preset, *reference.settings))
         shown = [
             _shown(found.get((f"{reference.title} (reference)", metric)), digits)
             for metric, digits in [("fd_mini", 4), *((name, 1) for name in EQUIVARIANCE if large)]
@@ -251,7 +252,7 @@ def table(folder: Path) -> str:
         rows.append(
             [
                 f"[{reference.title}]({reference.name}.samples.png)", f"`{reference.model}`",
-                f"`{reference.preset}`", f"{trained['kimg']:g}", f"{about['seconds']:,.0f}", *shown,
+                preset, f"{trained['kimg']:g}", f"{about['seconds']:,.0f}", *shown,
                 f"{network.stat().st_size:,}",
             ]
         )  # fmt: skip

@@ -1,7 +1,7 @@
 """A generator in closed form, measured for path length and equivariance through the public adapter.
 
-python docs/examples/waves.py
-evalkit run --model docs/examples/waves.py:Waves --metrics ppl_mini,equivariance --num 64
+``python docs/examples/waves.py`` prints what three of them give, and so does ``evalkit run --model
+docs/examples/waves.py:Waves --metrics ppl_mini,equivariance --num 64`` of one.
 """
 
 from __future__ import annotations

@@ -3,6 +3,10 @@
 Images are uint8 RGB ``(n, 3, h, w)`` where they leave a model to be measured, and float ``(n, c, h, w)`` in
 about [-1, 1] between latents and rounding. Seeds and labels are int64 arrays ``(n,)``. The image of a seed
 depends on that seed (and its label) alone.
+
+A model may say more of itself: ``identity``, a digest of all that decides its images; ``known_by_answers``,
+False where nothing beside that digest decides its other answers either (rows of any other model are kept
+under its first answers too); ``transform_note``, what records should say of how it moves its input.
 """
 
 from __future__ import annotations

@@ -57,8 +57,8 @@ def evaluate(*, output: Path | str | None = Path("results"), **arguments: Unpack
 
     Args:
         output: Results folder; None files nothing.
-        **arguments: Those of `evalkit.engine.request.prepare`; ``samples`` and ``metrics`` are required, and
-            ``data`` wherever a metric compares with real images.
+        **arguments: Those of `evalkit.engine.request.prepare`; ``metrics`` and either ``samples`` or
+            ``model`` are required, and ``data`` wherever a metric compares with real images.
 
     Returns:
         The records, in the order of ``metrics``; a metric that does not apply to the model has one without a
@@ -195,9 +195,10 @@ def _extract(request: Request, step: Step, extractor: Extractor, tables: dict[st
 
 
 def _fill(request: Request, ready: OpenStep) -> float:
-    cost = model_step_cost(ready)
-    if cost.num_rows > cost.num_stored and request.world.is_main:
-        request.reporter.say(cost.sentence)
+    if request.world.is_main:
+        cost = model_step_cost(ready)
+        if cost.num_rows > cost.num_stored:
+            request.reporter.say(cost.sentence)
     with request.reporter.track(ready.label, unit="rows") as progress:
         done = fill(
             ready.probe, ready.tables, request.samples_store,

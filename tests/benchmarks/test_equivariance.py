@@ -56,7 +56,7 @@ def test_every_ingredient_counts(script: ModuleType, tmp_path: Path):
     for title, less in found.items():
         assert less["eqt_int"] < whole["eqt_int"] - 6, title
     for title in ("… with noise inputs", "… without filtered nonlinearities", "… without margins"):
-        assert less["eqt_frac"] < whole["eqt_frac"] - 6, title
+        assert found[title]["eqt_frac"] < whole["eqt_frac"] - 6, title
     assert found["… with noise inputs"]["eqt_int"] < 45
 
 
