@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import UsageError, lookup, nearest
-from reference_models.presets import build_pair, changed, lookup_preset, split_overrides
+from reference_models.presets import build_networks, changed, lookup_preset, split_overrides
 
 if TYPE_CHECKING:
     from reference_models.training.task import Task
@@ -25,11 +25,15 @@ class ModelEntry:
         name: What users type; also the folder of its package.
         title: One line for listings.
         source: The paper, the official repository and its commit.
+        likelihood: Whether it is one network trained by its likelihood (``model.Network`` of a
+            ``config.NetworkConfig``), and not a generator against a discriminator (``generator.Generator`` of
+            a ``config.GeneratorConfig``).
     """
 
     name: str
     title: str
     source: str
+    likelihood: bool = False
 
 
 MODELS: Mapping[str, ModelEntry] = {
@@ -51,6 +55,24 @@ MODELS: Mapping[str, ModelEntry] = {
             title="StyleGAN3, configurations T and R",
             source="Karras et al. 2021; NVlabs/stylegan3@c233a91",
         ),
+        ModelEntry(
+            name="vdvae",
+            title="Very deep VAE",
+            source="Child 2021; openai/vdvae@ea35b49",
+            likelihood=True,
+        ),
+        ModelEntry(
+            name="nvae",
+            title="NVAE, a deep hierarchical VAE",
+            source="Vahdat and Kautz 2020; NVlabs/NVAE@9fc1a28",
+            likelihood=True,
+        ),
+        ModelEntry(
+            name="ncp_vae",
+            title="VAE with a noise contrastive prior",
+            source="Aneja et al. 2021, arXiv:2010.02917; no official code",
+            likelihood=True,
+        ),
     )
 }
 
@@ -66,9 +88,21 @@ def part(name: str, module: str) -> Any:  # noqa: ANN401 - a module
 
 
 def presets(name: str) -> Mapping[str, Any]:
-    """The presets of a model: pairs of configs of its networks, by name."""
+    """The presets of a model: configs of its networks, by name."""
     found: Mapping[str, Any] = part(name, "config").PRESETS
     return found
+
+
+def network_class(name: str) -> Any:  # noqa: ANN401 - a class
+    """Class of the network of a model that is sampled from; it takes one config."""
+    likelihood = lookup(name, MODELS, "model").likelihood
+    return part(name, "model").Network if likelihood else part(name, "generator").Generator
+
+
+def config_class(name: str) -> Any:  # noqa: ANN401 - a class
+    """Class of the config of that network."""
+    likelihood = lookup(name, MODELS, "model").likelihood
+    return part(name, "config").NetworkConfig if likelihood else part(name, "config").GeneratorConfig
 
 
 def model_rows() -> list[dict[str, Any]]:
@@ -91,7 +125,7 @@ def build(name: str, *, preset: str = "tiny", seed: int = 0, **overrides: Any) -
         name: Name of the model.
         preset: One of its presets.
         seed: Seed of the weights.
-        **overrides: Fields of the generator's config that differ from the preset's.
+        **overrides: Fields of the config of the generator (or network) that differ from the preset's.
 
     Returns:
         The model's ``evaluate.Model``, on the CPU.
@@ -101,24 +135,25 @@ def build(name: str, *, preset: str = "tiny", seed: int = 0, **overrides: Any) -
     """
     import torch
 
-    pair = lookup_preset(name, preset, presets(name))
+    stored = lookup_preset(name, preset, presets(name))
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise UsageError(f"the seed of the weights is {seed!r}; give a whole number from 0 to 2^63 - 1")
-    config = pair.generator
+    config = stored.sampled
     known = [field.name for field in dataclasses.fields(config)]
     for field in overrides:
         if field not in known:
+            what = "network" if MODELS[name].likelihood else "generator"
             raise UsageError(
-                f"{name}'s generator has no option {field!r} (nearest: {nearest(field, known)}); it has "
+                f"{name}'s {what} has no option {field!r} (nearest: {nearest(field, known)}); it has "
                 f"{', '.join(known)}"
             )
     config = dataclasses.replace(config, **overrides)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        generator = part(name, "generator").Generator(config)
+        network = network_class(name)(config)
     label = f"{name}:{preset}-random" + (f"@{seed}" if seed else "")
     changed = ",".join(f"{field}={value}" for field, value in overrides.items())
-    return wrap(name, generator, label=f"{label} ({changed})" if changed else label)
+    return wrap(name, network, label=f"{label} ({changed})" if changed else label)
 
 
 def make_task(
@@ -140,8 +175,8 @@ def make_task(
         c_dim: Classes; 0 for none.
         seed: Of the weights.
         num_gpus: Processes, which share every batch.
-        overrides: Values by field of the recipe (nested ones by dots), ``generator.FIELD`` or
-            ``discriminator.FIELD``.
+        overrides: Values by field of the recipe (nested ones by dots), ``generator.FIELD`` and
+            ``discriminator.FIELD``, or ``network.FIELD``.
 
     Raises:
         UsageError: A name or a value is none that can be; the nearest names are offered.
@@ -150,35 +185,33 @@ def make_task(
     stored = lookup_preset(name, preset, part(name, "recipe").RECIPES)
     recipe = changed(stored, numbers, f"the recipe of {name}")
     sizes = presets(name)[preset]
-    recipe.check_shares(num_gpus, img_resolution or sizes.generator.img_resolution)
+    recipe.check_shares(num_gpus, img_resolution or sizes.sampled.img_resolution)
     kind = part(name, "trainer").TASK
-    pair = build_pair(
-        kind.G_class,
-        kind.D_class,
-        sizes,
-        img_resolution=img_resolution,
-        c_dim=c_dim,
-        seed=seed,
-        overrides=networks,
-    )
-    task: Task = kind(*pair, recipe)
+    common: dict[str, object] = {} if img_resolution is None else {"img_resolution": img_resolution}
+    classes = {"network": network_class(name)}
+    if not MODELS[name].likelihood:
+        classes = {"generator": kind.G_class, "discriminator": kind.D_class}
+        common["c_dim"] = c_dim
+    elif c_dim:
+        raise UsageError(f"{name} learns no labels; leave --cond out")
+    built = build_networks(classes, sizes, common=common, seed=seed, overrides=networks)
+    task: Task = kind(*built, recipe)
     return task
 
 
-def wrap(name: str, generator: Any, *, label: str, enlarge: int = 1) -> Any:  # noqa: ANN401
-    """A generator as evaluations ask it, with the identity that fingerprints are made of.
+def wrap(name: str, network: Any, *, label: str, enlarge: int = 1) -> Any:  # noqa: ANN401
+    """A network as evaluations ask it, with the identity that fingerprints are made of.
 
     Args:
         name: Name of the model in the catalogue.
-        generator: The network.
+        network: What is sampled from.
         label: How messages and records name it.
         enlarge: Side of the square that a pixel becomes in its samples.
     """
     from reference_models.convert.files import tensors_sha256
 
-    model = part(name, "evaluate").Model(generator.eval().requires_grad_(False), name=label, enlarge=enlarge)
-    config = repr(generator.config)
-    model.identity = f"{name}|{config}|{tensors_sha256(generator.state_dict())}"
+    model = part(name, "evaluate").Model(network.eval().requires_grad_(False), name=label, enlarge=enlarge)
+    model.identity = f"{name}|{network.config!r}|{tensors_sha256(network.state_dict())}"
     if enlarge != 1:
         model.identity += f"|enlarge={enlarge}"
     return model

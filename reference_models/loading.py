@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.errors import CheckpointError
-from reference_models.catalog import open_random, part, wrap
+from reference_models.catalog import config_class, network_class, open_random, part, wrap
 
 # A sample of 64 pixels a side becomes one of 4,096 at most.
 _MOST_ENLARGED = 64
@@ -52,7 +52,7 @@ def kind_of(path: Path) -> str:
 
 
 def load_checkpoint(path: Path | str, *, network: str = "G_ema") -> Any:  # noqa: ANN401
-    """The generator of a checkpoint as evaluations ask it, on the CPU.
+    """The network of a checkpoint that is sampled from, as evaluations ask it, on the CPU.
 
     Args:
         path: The file.
@@ -68,24 +68,24 @@ def load_checkpoint(path: Path | str, *, network: str = "G_ema") -> Any:  # noqa
     """
     path = Path(path)
     found = _READERS[_checked_kind(path)](path, network)
-    generator = filled(found.name, found.config, found.state)
-    model = wrap(found.name, generator, label=str(path), enlarge=found.enlarge)
+    filled_network = filled(found.name, found.config, found.state)
+    model = wrap(found.name, filled_network, label=str(path), enlarge=found.enlarge)
     model.training = found.training
     return model
 
 
 def filled(name: str, config: Any, state: dict[str, Any]) -> Any:  # noqa: ANN401
-    """The generator of ``config`` with the tensors of ``state``, which must be all of its own."""
-    generator = _unfilled(name, config)
-    generator.load_state_dict(state, strict=True, assign=True)
-    return generator
+    """The network of ``config`` with the tensors of ``state``, which must be all of its own."""
+    network = _unfilled(name, config)
+    network.load_state_dict(state, strict=True, assign=True)
+    return network
 
 
 def _unfilled(name: str, config: Any) -> Any:  # noqa: ANN401
     import torch
 
     with torch.device("meta"):
-        return part(name, "generator").Generator(config)
+        return network_class(name)(config)
 
 
 def _checked_kind(path: Path) -> str:
@@ -106,11 +106,11 @@ def _checked_kind(path: Path) -> str:
 
 
 class Found(NamedTuple):
-    """What a file holds of one generator.
+    """What a file holds of one network.
 
     Attributes:
         name: Name of the model.
-        config: Config of the generator.
+        config: Config of the network.
         state: Its state dict.
         enlarge: Side of the square that a pixel becomes in samples.
         training: ``kimg`` and ``checkpoint_sha256`` where the file says how long it was trained.
@@ -163,6 +163,13 @@ def _pytorch(path: Path, network: str) -> Found:
     from reference_models.convert.inspect import inspect_checkpoint
 
     known = inspect_checkpoint(path)["model"]
+    if known in ("vdvae", "nvae"):
+        if network != "G_ema":
+            raise CheckpointError(
+                f"{path} holds one network, the one to sample from, and no network {network!r}; leave "
+                "--network out"
+            )
+        return Found(known, *part(known, "convert").read_official(path))
     if known in ("stylegan2", "stylegan3"):
         raise CheckpointError(
             f"{path} holds a state dict of {known}, whose sizes the file does not say; give the pickle it "
@@ -186,11 +193,11 @@ def _evalkit(path: Path, network: str) -> Found:
 
     if network != "G_ema":
         raise CheckpointError(
-            f"{path} holds one generator, the one it was converted from, and no network {network!r}; leave "
+            f"{path} holds one network, the one it was converted from, and no network {network!r}; leave "
             "--network out"
         )
     stored = read_checkpoint(path)
-    config = config_from_json(part(stored.model, "config").GeneratorConfig, stored.config, str(path))
+    config = config_from_json(config_class(stored.model), stored.config, str(path))
     wanted = shapes_of(_unfilled(stored.model, config))
     enlarge = stored.extra.get("enlarge", 1)
     if not isinstance(enlarge, int) or isinstance(enlarge, bool) or not 1 <= enlarge <= _MOST_ENLARGED:
@@ -220,12 +227,12 @@ def save_checkpoint(model: Any, path: Path | str) -> Path:  # noqa: ANN401
     from reference_models.convert import files
     from reference_models.convert.configs import config_to_json
 
-    generator = model.generator
-    config = config_to_json(generator.config)
+    network = model.network
+    config = config_to_json(network.config)
     extra: dict[str, Any] = {"enlarge": model.enlarge} if model.enlarge != 1 else {}
     if model.training is not None:
         extra["kimg"] = model.training["kimg"]
-    return files.save_checkpoint(Path(path), name_of(model), config, generator.state_dict(), extra)
+    return files.save_checkpoint(Path(path), name_of(model), config, network.state_dict(), extra)
 
 
 def name_of(model: Any) -> str:  # noqa: ANN401
@@ -236,9 +243,8 @@ def name_of(model: Any) -> str:  # noqa: ANN401
 def export_state_dict(model: Any, path: Path | str) -> Path:  # noqa: ANN401
     """Writes a reference model's tensors as a PyTorch state dict for other programs.
 
-    StyleGAN2 and StyleGAN3 get the official names; ProGAN and StyleGAN, whose official files are
-    TensorFlow's, those of
-    the files they were widely ported to.
+    ProGAN and StyleGAN, whose official files are TensorFlow's, get the names of the files they were widely
+    ported to; all others the official ones.
 
     Returns:
         The file.
@@ -251,7 +257,7 @@ def export_state_dict(model: Any, path: Path | str) -> Path:  # noqa: ANN401
     from evalkit.files import atomic_write
 
     convert = part(name_of(model), "convert")
-    config, state = model.generator.config, model.generator.state_dict()
+    config, state = model.network.config, model.network.state_dict()
     if hasattr(convert, "to_official"):
         tensors = convert.to_official(state, config)
     else:

@@ -1,4 +1,4 @@
-"""What a preset is: the configs of a generator and a discriminator that belong together, under one name."""
+"""What a preset is: the config of a network, or of a generator and its discriminator, under one name."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from evalkit.errors import UsageError, nearest
 G = TypeVar("G")
 D = TypeVar("D")
 C = TypeVar("C")
+
+_NETWORKS = ("generator", "discriminator", "network")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,29 @@ class Preset(Generic[G, D]):
     generator: G
     discriminator: D
     about: str
+
+    @property
+    def sampled(self) -> G:
+        """Config of the network that is sampled from."""
+        return self.generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Single(Generic[G]):
+    """A network that is trained alone.
+
+    Attributes:
+        network: Its config.
+        about: Where it was published, or what it is for.
+    """
+
+    network: G
+    about: str
+
+    @property
+    def sampled(self) -> G:
+        """Config of the network that is sampled from."""
+        return self.network
 
 
 def changed(config: C, overrides: Mapping[str, object], what: str) -> C:
@@ -65,65 +90,48 @@ def changed(config: C, overrides: Mapping[str, object], what: str) -> C:
     return made
 
 
-def build_pair(
-    generator: Callable[[Any], Any],
-    discriminator: Callable[[Any], Any],
-    preset: Preset[Any, Any],
+def build_networks(
+    classes: Mapping[str, Callable[[Any], Any]],
+    preset: Preset[Any, Any] | Single[Any],
     *,
-    img_resolution: int | None,
-    c_dim: int,
+    common: Mapping[str, object],
     seed: int,
     overrides: Mapping[str, object] | None = None,
-) -> tuple[Any, Any]:
-    """Both networks of a preset, with random weights.
+) -> tuple[Any, ...]:
+    """All networks of a preset, with random weights.
 
     Args:
-        generator: Its class.
-        discriminator: Its class.
+        classes: What builds each, by its field in the preset (``generator`` and ``discriminator``, or
+            ``network``), in the order in which weights are drawn.
         preset: Their configs.
-        img_resolution: Side of the images; None is the preset's.
-        c_dim: Classes of both.
+        common: Fields that get the same value in every config (``img_resolution``, ``c_dim``).
         seed: Of the weights.
-        overrides: Values by ``generator.FIELD`` and ``discriminator.FIELD``.
+        overrides: Values by ``generator.FIELD``, ``discriminator.FIELD`` or ``network.FIELD``.
 
     Raises:
         UsageError: A field or a value is none that can be.
     """
     import torch
 
-    common: dict[str, object] = {"c_dim": c_dim}
-    if img_resolution is not None:
-        common["img_resolution"] = img_resolution
-    configs = changed(
-        preset,
-        {
-            **{
-                f"{part}.{name}": value
-                for part in ("generator", "discriminator")
-                for name, value in common.items()
-            },
-            **(overrides or {}),
-        },
-        "the networks",
-    )
+    shared = {f"{part}.{name}": value for part in classes for name, value in common.items()}
+    configs = changed(preset, {**shared, **(overrides or {})}, "the networks")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return generator(configs.generator), discriminator(configs.discriminator)
+        return tuple(build(getattr(configs, part)) for part, build in classes.items())
 
 
 def split_overrides(overrides: Mapping[str, object] | None) -> tuple[dict[str, object], dict[str, object]]:
-    """Overrides of the networks (``generator.FIELD``, ``discriminator.FIELD``), and those of the recipe.
+    """Overrides of networks (``generator.``, ``discriminator.`` or ``network.FIELD``), and of the recipe.
 
     Raises:
         UsageError: A network is named without a field.
     """
     given = dict(overrides or {})
-    if bare := {"generator", "discriminator"} & given.keys():
+    if bare := set(_NETWORKS) & given.keys():
         name = min(bare)
         raise UsageError(f"{name} is a network; change a field of it: {name}.NAME=VALUE")
-    networks = {
-        name: value for name, value in given.items() if name.startswith(("generator.", "discriminator."))
-    }
+    prefixes = tuple(f"{name}." for name in _NETWORKS)
+    networks = {name: value for name, value in given.items() if name.startswith(prefixes)}
     return networks, {name: value for name, value in given.items() if name not in networks}
 
 

@@ -140,6 +140,11 @@ class GeneratorModel(ABC):
         self.training: Mapping[str, float | str] | None = None
 
     @property
+    def network(self) -> Any:  # noqa: ANN401 - of any model
+        """The network, under the name that every model has it by."""
+        return self.generator
+
+    @property
     def device(self) -> torch.device:
         """Where the network is."""
         found: torch.device = next(self.generator.parameters()).device

@@ -24,10 +24,11 @@ from reference_models.stylegan2.discriminator import Discriminator
 from reference_models.stylegan2.generator import Generator
 from reference_models.stylegan2.recipe import Recipe
 from reference_models.training import ema
-from reference_models.training.adversarial import AdversarialTask, below, prefixed
+from reference_models.training.adversarial import AdversarialTask
 from reference_models.training.augmentation.ada import AdaController
 from reference_models.training.augmentation.config import SETS
 from reference_models.training.augmentation.pipeline import AugmentPipe
+from reference_models.training.base import below, prefixed
 from reference_models.training.optimisers import clip_gradients, lazy, sanitise_gradients
 from reference_models.training.task import Group, Iteration, Reals, Report
 

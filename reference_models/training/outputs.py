@@ -20,22 +20,22 @@ from reference_models.training.task import Task
 
 
 def model_of(task: Task, run: RunConfig, data: TrainingData, images: int) -> Any:  # noqa: ANN401
-    """The average of the generator as evaluations ask it, with how long it was trained.
+    """The network to sample from as evaluations ask it, with how long it was trained.
 
     Raises:
         CheckpointError: It holds NaN or an infinity.
     """
-    generator = task.networks["G_ema"]
-    model = wrap(task.model, generator, label=f"{task.model}-{run.preset}", enlarge=data.enlarge)
+    network = task.networks["G_ema"]
+    model = wrap(task.model, network, label=f"{task.model}-{run.preset}", enlarge=data.enlarge)
     model.training = {
         "kimg": images / 1000,
-        "checkpoint_sha256": files.tensors_sha256(generator.state_dict()),
+        "checkpoint_sha256": files.tensors_sha256(network.state_dict()),
     }
     return model
 
 
 def save_network(path: Path, task: Task, run: RunConfig, data: TrainingData, images: int) -> Path:
-    """Writes the average of the generator as safetensors beside JSON, which `evalkit run --model` takes.
+    """Writes the network to sample from as safetensors beside JSON, which `evalkit run --model` takes.
 
     Returns:
         The safetensors file.
@@ -44,7 +44,7 @@ def save_network(path: Path, task: Task, run: RunConfig, data: TrainingData, ima
         CheckpointError: It holds NaN or an infinity.
         StoreError: The disk is full, or the place cannot be written.
     """
-    generator: Any = task.networks["G_ema"]
+    network: Any = task.networks["G_ema"]
     extra: dict[str, Any] = {
         "kimg": images / 1000,
         "preset": run.preset,
@@ -56,7 +56,7 @@ def save_network(path: Path, task: Task, run: RunConfig, data: TrainingData, ima
     if data.enlarge != 1:
         extra["enlarge"] = data.enlarge
     return files.save_checkpoint(
-        path, task.model, config_to_json(generator.config), generator.state_dict(), extra
+        path, task.model, config_to_json(network.config), network.state_dict(), extra
     )
 
 

@@ -38,7 +38,7 @@ def prepare(run: RunConfig) -> Prepared:
     recipe = lookup_preset(run.model, run.preset, part(run.model, "recipe").RECIPES)
     side = run.resolution
     if side is None and run.fit in ("resize", "crop", "pad"):
-        side = presets(run.model)[run.preset].generator.img_resolution
+        side = presets(run.model)[run.preset].sampled.img_resolution
     overrides = dict(run.overrides)
     if run.mirror and any(field.name == "mirror" for field in dataclasses.fields(recipe)):
         overrides["mirror"] = True

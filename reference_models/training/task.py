@@ -104,7 +104,8 @@ class Task(Protocol):
 
     Attributes:
         model: Its name in the catalogue.
-        networks: By name, in the order of the checkpoint; ``G_ema`` is the generator to sample from.
+        networks: By name, in the order of the checkpoint; ``G_ema`` is the one to sample from: an
+            average, or the trained network itself.
         optimisers: By name.
         img_resolution: Side of the images it trains on.
         img_channels: 3, or 1 for grey.
