@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from evalkit.errors import SourceError, UsageError
+from evalkit.imaging.native import native_block
 from evalkit.sources.base import ImageSource
 from evalkit.sources.resolve import resolve
 from reference_models.layers.checks import check_choice
@@ -175,7 +176,7 @@ def open_data(
         take = fitting.exact(side)
         return TrainingData(source, take, side, classes=classes, check=True, cache_bytes=cache_bytes)
     side = fitting.common_side(first, source.item_name(0), None)
-    k = fitting.enlargement(_all_of(source, side), side)
+    k = native_block(_all_of(source, side))
     if k == 1:
         raise fitting.nothing_to_reduce(source.spec, side)
     if resolution is not None and resolution != side // k:

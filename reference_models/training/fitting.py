@@ -11,17 +11,17 @@ refuses it by name, and the other ways are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from evalkit.errors import SourceError, UsageError
+from evalkit.imaging import native
 
 FITS = ("exact", "resize", "crop", "pad", "native")
 SMALLEST_SIDE = 4
-_SMALLEST_NATIVE_SIDE = 8
 _OTHERS = "give --fit resize, crop or pad"
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -122,41 +122,18 @@ def _barred(image: UInt8Array) -> UInt8Array:
     return out
 
 
-def enlargement(images: Iterable[UInt8Array], side: int) -> int:
-    """The largest power of two k such that every image consists of k x k squares of equal values.
-
-    Args:
-        images: uint8 ``(3, side, side)``.
-        side: A power of two.
-
-    Returns:
-        k, such that at least 8x8 remain; 1 where images hold detail of one pixel.
-    """
-    k = max(side // _SMALLEST_NATIVE_SIDE, 1)
-    for image in images:
-        while k > 1 and not _consists_of_squares(image, k):
-            k //= 2
-        if k == 1:
-            break
-    return k
-
-
-def _consists_of_squares(image: UInt8Array, k: int) -> bool:
-    channels, height, width = image.shape
-    squares = image.reshape(channels, height // k, k, width // k, k)
-    return bool((squares == squares[:, :, :1, :, :1]).all())
-
-
 def reduced(side: int, k: int) -> Fit:
     """Takes one pixel of each k x k square of images of ``side`` x ``side``."""
     take = exact(side)
-    return lambda image, name: np.ascontiguousarray(take(image, name)[:, ::k, ::k])
+    return lambda image, name: native.to_native(
+        take(image, name)[None], k, image.shape[0], name=lambda _: name
+    )[0]
 
 
 def nothing_to_reduce(spec: str, side: int) -> UsageError:
     """What to say of images that are at their own resolution."""
     return UsageError(
         f"--fit native undoes an enlargement, and the images of {spec}, {side}x{side}, have none: they do "
-        f"not consist of equal squares that leave {_SMALLEST_NATIVE_SIDE}x{_SMALLEST_NATIVE_SIDE} or more; "
+        f"not consist of equal squares that leave {native.SMALLEST_SIDE}x{native.SMALLEST_SIDE} or more; "
         "leave --fit out"
     )
