@@ -1,0 +1,1 @@
+"""Likelihoods of images: units and offsets, importance weighting, printed numbers, and what cannot be."""
