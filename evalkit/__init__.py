@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evalkit.adapters.external import adapt as adapt
+    from evalkit.adapters.likelihood import Likelihood as Likelihood
+    from evalkit.adapters.likelihood import likelihood as likelihood
     from evalkit.engine.doctor import doctor as doctor
     from evalkit.engine.reference import build_reference as build_reference
     from evalkit.engine.repeats import repeat as repeat
@@ -34,6 +36,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "EvalkitError": "evalkit.errors",
+    "Likelihood": "evalkit.adapters.likelihood",
     "PROTOCOLS": "evalkit.protocols.catalog",
     "Record": "evalkit.records.schema",
     "adapt": "evalkit.adapters.external",
@@ -41,6 +44,7 @@ _HOMES = {
     "doctor": "evalkit.engine.doctor",
     "evaluate": "evalkit.engine.run",
     "fetch_weights": "evalkit.features.weights:fetch",
+    "likelihood": "evalkit.adapters.likelihood",
     "load_extractor": "evalkit.features.catalog",
     "plan": "evalkit.engine.run",
     "read_records": "evalkit.records.store",

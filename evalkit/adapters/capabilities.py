@@ -77,6 +77,23 @@ class Transformable(Protocol):
 
 
 @runtime_checkable
+class HasLikelihood(Protocol):
+    """Says how likely images are.
+
+    What it says is declared in ``likelihood`` (`evalkit.adapters.likelihood.Likelihood`, or a mapping of its
+    fields). One that can also draw importance weights, ``log_weights(images, seeds=...)`` of the same form,
+    can be asked for tighter bounds.
+    """
+
+    name: str
+    likelihood: Any
+
+    def nats(self, images: Tensor, *, seeds: Int64Array) -> Tensor:
+        """-ln p, or a bound on it, of each image ``(n, c, h, w)``: ``(n,)``, by its seed where it draws."""
+        ...
+
+
+@runtime_checkable
 class Conditional(Protocol):
     """Draws images by label."""
 
@@ -95,12 +112,14 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "Samples": lambda model: isinstance(model, Samples),
     "HasLatents": lambda model: isinstance(model, HasLatents),
     "Transformable": lambda model: isinstance(model, Transformable) and _takes_transform(model),
+    "HasLikelihood": lambda model: isinstance(model, HasLikelihood),
     "Conditional": lambda model: isinstance(model, Conditional) and model.num_classes > 0,
 }
 _PHRASES: Mapping[str, str] = {
     "Samples": "that draws images from seeds",
     "HasLatents": "whose latents can be mapped and synthesised",
     "Transformable": "whose input can be transformed",
+    "HasLikelihood": "that says how likely images are",
     "Conditional": "whose images are drawn by label",
 }
 
@@ -115,7 +134,7 @@ def need(model: object, capability: str, metric: str) -> None:
 
     Args:
         model: Any object.
-        capability: ``Samples``, ``HasLatents``, ``Transformable`` or ``Conditional``.
+        capability: ``Samples``, ``HasLatents``, ``Transformable``, ``HasLikelihood`` or ``Conditional``.
         metric: How the message names the metric.
 
     Raises:

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from evalkit.adapters.capabilities import HasLikelihood
 from evalkit.adapters.external_readers import (
     Loaded,
     first_line,
     loaded_from,
-    make,
+    made_by,
     read_exported,
     read_onnx,
     read_torchscript,
@@ -238,13 +239,13 @@ def load_external(
     value_range: str = "signed",
     num_classes: int = 0,
     device: str = "cpu",
-) -> ExternalModel:
-    """Loads a model from outside, and tries it on eight seeds.
+) -> ExternalModel | HasLikelihood:
+    """Loads a model from outside, and tries it on eight seeds; not one that says how likely images are.
 
     Args:
-        spec: ``package.module:factory`` or ``file.py:factory`` (called without arguments, it returns a module
-            or a function of latents), a TorchScript file ``.pt`` or ``.pth``, an exported program ``.pt2``,
-            or ``.onnx``.
+        spec: ``package.module:factory`` or ``file.py:factory`` (called without arguments, it returns a
+            module, a function of latents, or a model with a likelihood), a TorchScript file ``.pt`` or
+            ``.pth``, an exported program ``.pt2``, or ``.onnx``.
         z_dim: Width of the latents. Where it is None, the model's attribute ``z_dim`` or the shape in the
             file says.
         value_range: ``signed`` for floats in [-1, 1], or ``unit`` for [0, 1].
@@ -266,7 +267,10 @@ def load_external(
         reader = {".pt2": read_exported, ".onnx": read_onnx}.get(suffix, read_torchscript)
         loaded = reader(path, device)
     elif match := _FACTORY.fullmatch(spec):
-        loaded = make(match["place"], match["name"], spec, device)
+        made, identity = made_by(match["place"], match["name"], spec)
+        if isinstance(made, HasLikelihood):
+            return made  # it is asked for what it says of images, and has no latents to be tried
+        loaded = loaded_from(made, identity, spec, device)
     else:
         raise UsageError(
             f"{spec!r} names no model; accepted are package.module:factory, file.py:factory, programs ending "

@@ -112,12 +112,12 @@ def attribute(model: object, name: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def make(place: str, name: str, spec: str, device: str) -> Loaded:
-    """Calls a factory: ``place`` is a module or the path of a Python file.
+def made_by(place: str, name: str, spec: str) -> tuple[Any, str | None]:
+    """What a factory makes, and its identity: ``place`` is a module or the path of a Python file.
 
     Raises:
         SourceError: It cannot be imported.
-        CheckpointError: It fails, or makes nothing that can be called.
+        CheckpointError: It fails.
     """
     factory = _from_file(Path(place), name, spec) if place.endswith(".py") else load_callable(place, name)
     try:
@@ -126,7 +126,7 @@ def make(place: str, name: str, spec: str, device: str) -> Loaded:
         raise
     except (Exception, SystemExit) as error:  # foreign code may raise anything
         raise CheckpointError(f"{spec} raised {type(error).__name__}: {error}") from error
-    return loaded_from(made, _identity(factory, made), spec, device)
+    return made, _identity(factory, made)
 
 
 def _from_file(path: Path, name: str, spec: str) -> Function:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
+from evalkit.adapters.capabilities import HasLikelihood
 from evalkit.errors import UsageError
 
 
@@ -47,6 +48,8 @@ def open_model(
         CheckpointError: The file cannot be read safely, or is no model.
     """
     if not isinstance(spec, (str, Path)):
+        if isinstance(spec, HasLikelihood):
+            return spec  # whether it can be asked for images too is looked at when it is
         lacking = [
             name for name in ("sample", "name", "resolution", "num_classes") if not hasattr(spec, name)
         ]

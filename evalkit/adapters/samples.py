@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from evalkit.adapters.capabilities import need
+from evalkit.digest import digest
 from evalkit.errors import UsageError
-from evalkit.sources.base import Int64Array, UInt8Array
+from evalkit.sources.base import ImageSource, Int64Array, UInt8Array
 from evalkit.sources.generated import CHUNK, GeneratedSource
 
 if TYPE_CHECKING:
@@ -109,6 +110,20 @@ def sample(
     return images
 
 
+def with_sampling(model: Any, sampling: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """The model with other settings of sampling.
+
+    Raises:
+        UsageError: It has none, or not these.
+    """
+    if not sampling:
+        return model
+    if not hasattr(model, "with_sampling"):
+        given = " ".join(f"--sampling {name}={value}" for name, value in sampling.items())
+        raise UsageError(f"{model.name} has no settings of sampling; leave {given} out")
+    return model.with_sampling(**sampling)
+
+
 def check_truncation(model: Any, psi: float, cutoff: int | None) -> None:  # noqa: ANN401
     """Refuses truncation that cannot be, has no effect, or has no w to act on.
 
@@ -123,6 +138,33 @@ def check_truncation(model: Any, psi: float, cutoff: int | None) -> None:  # noq
         need(model, "HasLatents", "truncation")
     elif cutoff is not None:
         raise UsageError(f"--truncation-cutoff {cutoff} truncates nothing without --truncation; give both")
+
+
+class AnswersOnly(ImageSource):
+    """The images of a model that draws none and answers other questions: there are none."""
+
+    def __init__(self, model: Any) -> None:  # noqa: ANN401
+        """Takes the model, for its name and identity."""
+        self.spec = model.name
+        self.notes = (f"{model.name} draws no images",)
+        self._fingerprint = digest(["answers-only", model.name, getattr(model, "identity", None)])
+
+    def __len__(self) -> int:
+        return 0
+
+    def load(self, indices: Sequence[int]) -> list[UInt8Array]:
+        """No images.
+
+        Raises:
+            UsageError: One was asked for.
+        """
+        if len(indices):
+            raise UsageError(f"{self.spec} draws no images")
+        return []
+
+    def item_digests(self, indices: Sequence[int]) -> Iterator[bytes]:
+        """No digests."""
+        return iter(())
 
 
 class ModelSource(GeneratedSource):

@@ -15,9 +15,11 @@ from evalkit.cli.options import (
     NumClasses,
     Range,
     RangeName,
+    SamplingOption,
     TruncationCutoff,
     TruncationPsi,
     ZDim,
+    parse_sampling,
     parse_seeds,
 )
 
@@ -45,6 +47,7 @@ def sample(
     z_dim: ZDim = None,
     value_range: Range = RangeName.signed,
     num_classes: NumClasses = 0,
+    settings: SamplingOption = None,
     device: DeviceOption = Device.auto,
 ) -> None:
     """Sample a model: a grid to look at, or images to keep."""
@@ -55,7 +58,8 @@ def sample(
     sampling.check_targets(grid, output)
     made = sampling.sample(
         model, chosen, labels=labels, truncation_psi=truncation, truncation_cutoff=truncation_cutoff,
-        z_dim=z_dim, value_range=value_range.value, num_classes=num_classes, device=device.value,
+        z_dim=z_dim, value_range=value_range.value, num_classes=num_classes,
+        settings=parse_sampling(settings or []), device=device.value,
         reference_models=context.obj, reporter=reporter(),
     )  # fmt: skip
     for path in sampling.write(made, chosen, grid=grid, output=output):

@@ -45,7 +45,7 @@ WeightsFiles = Annotated[
     ),
 ]
 CacheDir = Annotated[
-    Optional[Path],  # noqa: UP045
+    Optional[Path],  # noqa: UP045 - typer on Python 3.10 reads this spelling
     typer.Option("--cache-dir", help="Where features are kept. [$EVALKIT_CACHE]"),
 ]
 DeviceOption = Annotated[
@@ -82,6 +82,12 @@ Range = Annotated[RangeName, typer.Option("--range", help="Its images: signed is
 NumClasses = Annotated[int, typer.Option("--num-classes", min=0, help="Its classes; 0 is none.")]
 
 
+SamplingOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--sampling", metavar="NAME=VALUE", help="A setting of the model's own sampling: temperature=0.7 …"
+    ),
+]
 ModelOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
@@ -159,6 +165,34 @@ def parse_seeds(words: str, num: int | None) -> Int64Array:
 
 def _is_seed(word: str) -> bool:
     return word.isascii() and word.isdigit() and len(word) < 19
+
+
+def parse_sampling(given: Sequence[str]) -> dict[str, float | int | str | bool]:
+    """Reads ``NAME=VALUE`` words; a value is a whole number, a number, true or false, or a word.
+
+    Raises:
+        UsageError: A word has no ``=``, or a name comes twice.
+    """
+    found: dict[str, float | int | str | bool] = {}
+    for word in given:
+        name, equals, value = word.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"--sampling {word}: write NAME=VALUE, such as temperature=0.7")
+        if name in found:
+            raise UsageError(f"--sampling {name} was given twice; give it once")
+        found[name] = _value(value)
+    return found
+
+
+def _value(word: str) -> float | int | str | bool:
+    if word in ("true", "false"):
+        return word == "true"
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return word
 
 
 def parse_weights(given: Sequence[str]) -> dict[str, Path]:

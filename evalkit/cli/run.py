@@ -32,6 +32,7 @@ from evalkit.cli.options import (
     RangeName,
     Root,
     SamplesOption,
+    SamplingOption,
     SkipBroken,
     SubsetSeed,
     TruncationCutoff,
@@ -39,6 +40,7 @@ from evalkit.cli.options import (
     WeightsDir,
     WeightsFiles,
     ZDim,
+    parse_sampling,
     parse_weights,
 )
 
@@ -76,6 +78,7 @@ def run(
     z_dim: ZDim = None,
     value_range: Range = RangeName.signed,
     num_classes: NumClasses = 0,
+    sampling: SamplingOption = None,
     attributes: AttributesOption = None,
     limit: Limit = None,
     data_limit: DataLimit = None,
@@ -110,7 +113,7 @@ def run(
         "limit": limit, "data_limit": data_limit, "subset_seed": subset_seed, "seed": seed,
         "skip_broken": skip_broken, "truncation_psi": truncation, "truncation_cutoff": truncation_cutoff,
         "labels": labels, "z_dim": z_dim, "value_range": value_range.value, "num_classes": num_classes,
-        "attributes": attributes,
+        "sampling": parse_sampling(sampling or []), "attributes": attributes,
         "reference_models": context.obj, "root": root, "download": download, "device": device.value,
         "batch_size": batch_size, "weights_dir": weights_dir, "weights": parse_weights(weights or []),
         "cache_dir": cache_dir, "reporter": reporter(),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.adapters.resolve import ReferenceModels, open_model
-from evalkit.adapters.samples import Labels, ModelSource
+from evalkit.adapters.samples import AnswersOnly, Labels, ModelSource, with_sampling
 from evalkit.engine.device import pick_device
 from evalkit.engine.distributed import world
 from evalkit.errors import UsageError
@@ -50,6 +51,7 @@ def open_inputs(
     z_dim: int | None = None,
     value_range: str = "signed",
     num_classes: int = 0,
+    sampling: Mapping[str, Any] | None = None,
     reference_models: ReferenceModels | None = None,
     limit: int | None = None,
     data_limit: int | None = None,
@@ -95,16 +97,21 @@ def open_inputs(
             model, reference_models, z_dim=z_dim, value_range=value_range, num_classes=num_classes,
             device=pick_device(device, world()),
         )  # fmt: skip
-        count = _count(opened.name, num, usual_num, limit, real)
+        opened = with_sampling(opened, sampling or {})
         known = real.labels if labels is None and isinstance(real, ImageSource) else None
         classes = labels if known is None else known
-        samples = ModelSource(
-            opened, count, seed, labels=classes, truncation_psi=truncation_psi,
-            truncation_cutoff=truncation_cutoff,
-        )  # fmt: skip
+        if hasattr(opened, "sample"):
+            samples = ModelSource(
+                opened, _count(opened.name, num, usual_num, limit, real), seed, labels=classes,
+                truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff,
+            )  # fmt: skip
+        else:
+            samples = AnswersOnly(opened)
         num = None
     else:
-        _refuse_model_options(truncation_psi, truncation_cutoff, labels, z_dim, num_classes, value_range)
+        _refuse_model_options(
+            truncation_psi, truncation_cutoff, labels, z_dim, num_classes, value_range, sampling
+        )
     fake = resolve(
         samples,
         limit=limit,
@@ -129,12 +136,13 @@ def _refuse_model_options(
     z_dim: int | None,
     num_classes: int,
     value_range: str,
+    sampling: Mapping[str, Any] | None,
 ) -> None:
     # Left out in silence, they would be believed to have had an effect.
     given = {
         "--truncation": psi != 1, "--truncation-cutoff": cutoff is not None, "--labels": labels is not None,
         "--z-dim": z_dim is not None, "--num-classes": bool(num_classes),
-        "--range": value_range != "signed",
+        "--range": value_range != "signed", "--sampling": bool(sampling),
     }  # fmt: skip
     if named := [name for name, there in given.items() if there]:
         raise UsageError(

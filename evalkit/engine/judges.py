@@ -12,7 +12,7 @@ from typing import NamedTuple
 from evalkit.features.catalog import EXTRACTORS, Readiness, weights_status
 from evalkit.features.lpips import DISTANCES
 from evalkit.features.weights import WEIGHTS, status, weights_dir
-from evalkit.protocols.spec import PathLengthOptions, ProtocolSpec, SeparabilityOptions
+from evalkit.protocols.spec import LikelihoodOptions, PathLengthOptions, ProtocolSpec, SeparabilityOptions
 
 ANY_BUNDLE = "attributes"  # the extractor of protocols whose bundle the user names
 NAME_A_BUNDLE = (
@@ -41,6 +41,8 @@ def judge_of(spec: ProtocolSpec) -> Judge:
     if isinstance(spec.options, SeparabilityOptions):
         known = (spec.extractor,) if spec.extractor in WEIGHTS else ()
         return Judge("evalkit: classifiers of binary attributes, one bundle a data set", known)
+    if isinstance(spec.options, LikelihoodOptions):
+        return Judge("none: the model itself says how likely images are", ())
     if spec.capability is not None:
         return Judge("none: images are compared pixel by pixel", ())
     network = EXTRACTORS[spec.extractor]

@@ -14,6 +14,7 @@ from evalkit.errors import lookup
 from evalkit.features.catalog import EXTRACTORS
 from evalkit.features.weights import WEIGHTS, status, weights_dir
 from evalkit.protocols.catalog import GROUPS, PROTOCOLS
+from evalkit.protocols.likelihood import importance_protocol
 from evalkit.sources.resolve import describe_sources
 
 Row = dict[str, Any]
@@ -84,7 +85,7 @@ def describe(name: str) -> dict[str, Any]:
     Raises:
         UsageError: No protocol has this name; the nearest are offered.
     """
-    spec = lookup(name, PROTOCOLS, "protocol")
+    spec = importance_protocol(name) or lookup(name, PROTOCOLS, "protocol")
     judge = judge_of(spec)
     fields: dict[str, Any] = {"id": spec.id, "digest": spec.digest}
     for field in dataclasses.fields(spec):

@@ -23,7 +23,14 @@ from evalkit.engine.request import Request
 from evalkit.errors import UsageError
 from evalkit.features.store import FeatureTable
 from evalkit.metrics.rows import Rows
-from evalkit.protocols.spec import EquivarianceOptions, PathLengthOptions, ProtocolSpec, SeparabilityOptions
+from evalkit.protocols.spec import (
+    EquivarianceOptions,
+    LikelihoodOptions,
+    PathLengthOptions,
+    ProtocolSpec,
+    SeparabilityOptions,
+)
+from evalkit.sources.base import ImageSource
 
 
 class OpenStep(NamedTuple):
@@ -61,6 +68,8 @@ def open_step(request: Request, step: ModelStep) -> OpenStep:
     import torch
 
     spec = step.specs[0]
+    if isinstance(spec.options, LikelihoodOptions):
+        return _open_likelihood(request, step)
     subject = Subject(
         model=request.model,
         seed=request.seed,
@@ -95,7 +104,28 @@ def open_step(request: Request, step: ModelStep) -> OpenStep:
         weights_file = str(find_bundle(bundle, request.weights_dir))
         attributes = load_attributes(bundle, device, request.weights_dir)
         probe = SeparabilityProbe(subject, spec, attributes)
-    source, seconds = request.samples.fingerprint, None
+    return _known(request, step, probe, request.samples.fingerprint, weights_file, describe_device(device))
+
+
+def _open_likelihood(request: Request, step: ModelStep) -> OpenStep:
+    import torch
+
+    from evalkit.engine.likelihood import LikelihoodProbe
+
+    model, data = request.model, request.data
+    assert isinstance(data, ImageSource)
+    probe = LikelihoodProbe(model, step.specs[0], data, num=step.num_rows, seed=request.seed)
+    identity = getattr(model, "identity", None)
+    # How many images it draws, and from which seed on, does not matter here.
+    source = request.samples.fingerprint if identity is None else digest(["likelihood", identity])
+    device = torch.device(str(getattr(model, "device", "cpu")))
+    return _known(request, step, probe, source, "", describe_device(device))
+
+
+def _known(
+    request: Request, step: ModelStep, probe: Probe, source: str, weights_file: str, device: str
+) -> OpenStep:
+    seconds = None
     if getattr(request.model, "known_by_answers", True):
         # Only a model that is wholly named by its identity can be trusted not to have changed in what its
         # plain images do not show: how it moves, how it maps. Others are known by their first answers.
@@ -104,7 +134,7 @@ def open_step(request: Request, step: ModelStep) -> OpenStep:
         seconds = (time.perf_counter() - started) / probe.group
         source = digest([source, arrays_sha256({name: np.asarray(row) for name, row in rows.items()})])
     tables = probe_tables(probe, source, step.num_rows, request.samples_store)
-    return OpenStep(step, probe, tables, weights_file, describe_device(device), seconds)
+    return OpenStep(step, probe, tables, weights_file, device, seconds)
 
 
 def bundle_name(request: Request, spec: ProtocolSpec) -> str | Path:
@@ -154,6 +184,12 @@ def measure_rows(
         from evalkit.engine.procedures.path_length import measure_path_length
 
         return measure_path_length(spec, rows[spec.layer], seed)
+    if isinstance(spec.options, LikelihoodOptions):
+        from evalkit.engine.likelihood import LikelihoodProbe
+        from evalkit.engine.procedures.likelihood import measure_likelihood
+
+        assert isinstance(probe, LikelihoodProbe)
+        return measure_likelihood(spec, rows[spec.layer], seed, probe.likelihood, probe.model_name)
     from evalkit.engine.procedures.separability import measure_separability
     from evalkit.engine.separability import SeparabilityProbe
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from evalkit.adapters.capabilities import need
+from evalkit.adapters.likelihood import likelihood_of
+from evalkit.engine.likelihood import check_bits, lacks_bound
 from evalkit.errors import MetricError, ProtocolError, UsageError
 from evalkit.protocols import catalog
 from evalkit.protocols.spec import (
@@ -18,6 +20,7 @@ from evalkit.protocols.spec import (
     FrechetOptions,
     InceptionScoreOptions,
     KernelOptions,
+    LikelihoodOptions,
     ModelOptions,
     NeighbourOptions,
     ProtocolSpec,
@@ -35,13 +38,21 @@ class Measurement:
 
     Attributes:
         spec: The protocol.
-        num_fake: Samples used.
+        num_fake: Samples or draws used; 0 of a likelihood, which is one of real images.
         num_real: Real images used, or behind the statistics where that is known; None without data.
     """
 
     spec: ProtocolSpec
     num_fake: int
     num_real: int | None
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that a metric of a model itself reads: a draw each, or a real image."""
+        if isinstance(self.spec.options, LikelihoodOptions):
+            assert self.num_real is not None
+            return self.num_real
+        return self.num_fake
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,11 +78,11 @@ class Step:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ModelStep:
-    """Draws of a model, shared by all measurements that can look at the same ones.
+    """Draws of a model, or its answers to real images, shared by all measurements that can look at the same.
 
     Attributes:
         specs: The protocols it serves; they differ in how many rows they take, or in which layer.
-        num_rows: How many draws, from the first.
+        num_rows: How many draws or images, from the first.
     """
 
     specs: tuple[ProtocolSpec, ...]
@@ -118,6 +129,9 @@ def make_plan(
     """
     inapplicable = [(spec, why) for spec in protocols if (why := _lacking(spec, model))]
     lacking = {spec.name for spec, _ in inapplicable}
+    for spec in protocols:
+        if isinstance(spec.options, LikelihoodOptions) and spec.name not in lacking:
+            check_bits(spec, likelihood_of(model), model.name)
     measurements = tuple(_measurement(spec, samples, data) for spec in protocols if spec.name not in lacking)
     grouped: dict[tuple[Role, str, str, str], tuple[dict[str, None], int]] = {}
     for item in measurements:
@@ -154,6 +168,8 @@ def make_plan(
 def _lacking(spec: ProtocolSpec, model: Any) -> str | None:  # noqa: ANN401
     # Why a protocol cannot ask this model; None where it can, or needs images alone.
     if spec.capability is None:
+        if model is not None:
+            need(model, "Samples", spec.name)
         return None
     if model is None:
         raise UsageError(
@@ -163,6 +179,8 @@ def _lacking(spec: ProtocolSpec, model: Any) -> str | None:  # noqa: ANN401
         need(model, spec.capability, "this")
     except UsageError as error:
         return str(error)
+    if isinstance(spec.options, LikelihoodOptions):
+        return lacks_bound(spec, model)
     return None
 
 
@@ -177,7 +195,7 @@ def _model_steps(measurements: Sequence[Measurement]) -> tuple[ModelStep, ...]:
             options = dataclasses.replace(options, operation="int")
         grouped.setdefault((item.spec.extractor, options), []).append(item)
     return tuple(
-        ModelStep(specs=tuple(item.spec for item in items), num_rows=max(item.num_fake for item in items))
+        ModelStep(specs=tuple(item.spec for item in items), num_rows=max(item.num_rows for item in items))
         for items in grouped.values()
     )
 
@@ -185,6 +203,8 @@ def _model_steps(measurements: Sequence[Measurement]) -> tuple[ModelStep, ...]:
 def _measurement(
     spec: ProtocolSpec, samples: ImageSource, data: ImageSource | ReferenceStatistics | None
 ) -> Measurement:
+    if isinstance(spec.options, LikelihoodOptions):
+        return _of_real_images(spec, data)
     num_fake = len(samples) if spec.num_fake is None else spec.num_fake
     if spec.capability is None:
         check_draws(spec, len(samples), samples.spec)
@@ -207,6 +227,22 @@ def _measurement(
                     f"{spec.name} draws subsets of {spec.options.subset_size} and {what} has {num}"
                 )
     return Measurement(spec=spec, num_fake=num_fake, num_real=num_real)
+
+
+def _of_real_images(spec: ProtocolSpec, data: ImageSource | ReferenceStatistics | None) -> Measurement:
+    if data is None:
+        raise UsageError(
+            f"{spec.name} is the likelihood of real images; name them with --data (a test set that the model "
+            "was not trained on)"
+        )
+    if isinstance(data, ReferenceStatistics):
+        raise ProtocolError(
+            f"{spec.name} needs the real images themselves and {data.spec} holds only their mean and "
+            "covariance; name the images with --data"
+        )
+    num_real = len(data) if spec.num_real is None else min(spec.num_real, len(data))
+    _check_count(spec, num_real, "real images", data.spec)
+    return Measurement(spec=spec, num_fake=0, num_real=num_real)
 
 
 def check_draws(spec: ProtocolSpec, num: int | None, where: str) -> None:

@@ -44,6 +44,7 @@ class Arguments(TypedDict, total=False):
     z_dim: int | None
     value_range: str
     num_classes: int
+    sampling: Mapping[str, Any] | None
     attributes: str | Path | None
     reference_models: ReferenceModels | None
     limit: int | None
@@ -107,6 +108,7 @@ def prepare(
     z_dim: int | None = None,
     value_range: str = "signed",
     num_classes: int = 0,
+    sampling: Mapping[str, Any] | None = None,
     attributes: str | Path | None = None,
     reference_models: ReferenceModels | None = None,
     limit: int | None = None,
@@ -147,6 +149,7 @@ def prepare(
         z_dim: Width of the latents of a model from outside.
         value_range: Range of its images: ``signed`` for [-1, 1], ``unit`` for [0, 1].
         num_classes: Its number of classes.
+        sampling: Settings of a model that has some (``temperature`` of a VAE), by name.
         attributes: Bundle of attribute classifiers that linear separability (``ls``) looks through: a name,
             or a file.
         reference_models: What opens this project's own models by name, and official checkpoints.
@@ -184,9 +187,9 @@ def prepare(
         samples=samples, model=model, data=data, num=num,
         usual_num=_usual_num(protocols),
         truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff, labels=labels, z_dim=z_dim,
-        value_range=value_range, num_classes=num_classes, reference_models=reference_models, limit=limit,
-        data_limit=data_limit, subset_seed=subset_seed, seed=seed, skip_broken=skip_broken, root=root,
-        download=download, device=device,
+        value_range=value_range, num_classes=num_classes, sampling=sampling,
+        reference_models=reference_models, limit=limit, data_limit=data_limit, subset_seed=subset_seed,
+        seed=seed, skip_broken=skip_broken, root=root, download=download, device=device,
     )  # fmt: skip
     fake, real = opened.samples, opened.data
     if opened.model is not None:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from evalkit.digest import plain
+from evalkit.digest import digest, plain
 from evalkit.engine.cost import Costs, estimate_costs, model_step_cost
 from evalkit.engine.device import describe_device, pick_device
+from evalkit.engine.likelihood import LikelihoodProbe
 from evalkit.engine.model_steps import OpenStep, measure_rows, open_step
 from evalkit.engine.plan import Measurement, Role, Step
 from evalkit.engine.probes import fill
@@ -38,6 +39,8 @@ class _Looked(NamedTuple):
     weights_sha256: str
     weights_file: str
     device: str
+    facts: Mapping[str, Any] = {}  # further ones of the extractor
+    view: str = ""  # as what the real images were taken, where not as they are
 
 
 def plan(**arguments: Unpack[Arguments]) -> Costs:
@@ -215,14 +218,16 @@ def _measure_model(
     request: Request, item: Measurement, ready: OpenStep, seconds: Mapping[str, float]
 ) -> list[Record]:
     spec = item.spec
-    request.reporter.say(f"computing {spec.name} on {item.num_fake:,} rows")
+    request.reporter.say(f"computing {spec.name} on {item.num_rows:,} rows")
     started = time.perf_counter()
     rows = {
-        layer: request.samples_store.table(table.key, item.num_fake) for layer, table in ready.tables.items()
+        layer: request.samples_store.table(table.key, item.num_rows) for layer, table in ready.tables.items()
     }
     measured = measure_rows(spec, rows, request.seed, ready.probe, request.reporter)
     timings = {**seconds, spec.name: time.perf_counter() - started}
     looked = _Looked(ready.probe.weights_sha256, ready.weights_file, ready.device)
+    if isinstance(ready.probe, LikelihoodProbe):
+        looked = looked._replace(facts=ready.probe.facts, view=ready.probe.view)
     return [_record(request, item, looked, part, timings) for part in measured]
 
 
@@ -305,15 +310,28 @@ def _circumstances(
             "name": spec.extractor,
             "layer": spec.layer,
             "weights_sha256": looked.weights_sha256,
+            **looked.facts,
         },
         "samples": dataclasses.replace(
             _data_use(request, "samples", request.name, item.num_fake), training=request.training
         ),
         "data": None
         if request.data is None
-        else _data_use(request, "data", request.data_name, item.num_real),
+        else _seen(_data_use(request, "data", request.data_name, item.num_real), looked.view),
         "provenance": provenance(device=looked.device, timings=timings, weights_file=looked.weights_file),
     }
+
+
+def _seen(use: DataUse, view: str) -> DataUse:
+    # Images in another form are other data: their numbers stand on a board of their own.
+    if not view:
+        return use
+    return dataclasses.replace(
+        use,
+        name=f"{use.name} ({view})",
+        fingerprint=digest([use.fingerprint, view]),
+        notes=(*use.notes, f"taken as {view}, which holds the same information"),
+    )
 
 
 def _store(request: Request, role: Role) -> FeatureStore:

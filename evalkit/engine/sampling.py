@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ def sample(
     z_dim: int | None = None,
     value_range: str = "signed",
     num_classes: int = 0,
+    settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     reference_models: ReferenceModels | None = None,
     reporter: Reporter | None = None,
@@ -44,6 +45,7 @@ def sample(
         z_dim: Width of the latents of a model from outside.
         value_range: Range of its images: ``signed`` or ``unit``.
         num_classes: Its number of classes.
+        settings: Of its own sampling, where it has some (``temperature`` of a VAE), by name.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         reference_models: What opens this project's own models by name.
         reporter: Where progress goes.
@@ -61,6 +63,7 @@ def sample(
         model, reference_models, z_dim=z_dim, value_range=value_range, num_classes=num_classes,
         device=pick_device(device, world()),
     )  # fmt: skip
+    opened = adapted.with_sampling(opened, settings or {})
     with (reporter or Silent()).track(f"sampling {opened.name}") as progress:
         made = adapted.sample(
             opened, chosen, labels=labels, truncation_psi=truncation_psi,

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evalkit.errors import UsageError, lookup
-from evalkit.protocols import community, gan, latent
+from evalkit.protocols import community, gan, latent, likelihood
 from evalkit.protocols.spec import NeighbourOptions, Precision, ProtocolSpec
 
 PROTOCOLS: Mapping[str, ProtocolSpec] = {
-    spec.name: spec for spec in (*gan.PROTOCOLS, *community.PROTOCOLS, *latent.PROTOCOLS)
+    spec.name: spec
+    for spec in (*gan.PROTOCOLS, *community.PROTOCOLS, *latent.PROTOCOLS, *likelihood.PROTOCOLS)
 }
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -60,15 +61,20 @@ def select(
         UsageError: A name is unknown (the nearest are offered), no name was given, or a variation fits none
             of them.
     """
-    table: dict[str, tuple[str, ...]] = {**{name: (name,) for name in PROTOCOLS}, **GROUPS}
+    known: dict[str, ProtocolSpec] = {**PROTOCOLS}
+    for name in names:
+        if (free := likelihood.importance_protocol(name)) is not None:
+            known.setdefault(name, free)
+    table: dict[str, tuple[str, ...]] = {**{name: (name,) for name in known}, **GROUPS}
     chosen = dict.fromkeys(part for name in names if name for part in lookup(name, table, "protocol"))
     if not chosen:
         raise UsageError("no metric was named; try --metrics mini, or `evalkit list protocols`")
+    specs = [known[name] for name in chosen]
     if k is not None and k < 1:
         raise UsageError(f"k = {k}: nearest-neighbour metrics need k of 1 or more")
-    if k is not None and not any(isinstance(PROTOCOLS[name].options, NeighbourOptions) for name in chosen):
+    if k is not None and not any(isinstance(spec.options, NeighbourOptions) for spec in specs):
         raise UsageError(f"--k {k} fits none of {', '.join(chosen)}; it belongs to pr, prdc and their kin")
-    through_networks = any(PROTOCOLS[name].capability is None for name in chosen)
+    through_networks = any(spec.capability is None for spec in specs)
     changed = {"--layer": layer, "--precision": None if precision == "float32" else precision}
     for option, value in changed.items():
         if value is not None and not through_networks:
@@ -76,4 +82,4 @@ def select(
                 f"{option} {value} fits none of {', '.join(chosen)}: metrics of a model itself fix what they "
                 "look through; leave it out"
             )
-    return [PROTOCOLS[name].vary(layer=layer, precision=precision, k=k) for name in chosen]
+    return [spec.vary(layer=layer, precision=precision, k=k) for spec in specs]

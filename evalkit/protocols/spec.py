@@ -162,9 +162,25 @@ class EquivarianceOptions:
     batch: int
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LikelihoodOptions:
+    """Mean of -log2 p(x) over the dimensions of real images: bits per dimension.
+
+    Attributes:
+        bound: What stands for -ln p(x): ``exact``; ``elbo``, the negative evidence lower bound of one
+            posterior sample an image; ``iwae``, the importance-weighted bound.
+        num_importance: K, the posterior samples of an importance-weighted bound; None of the others.
+        bits: Bits of a level. With 5, images are floored to multiples of 8 before anything sees them.
+    """
+
+    bound: Literal["exact", "elbo", "iwae"]
+    num_importance: int | None
+    bits: Literal[8, 5]
+
+
 Precision = Literal["float32", "bfloat16"]
-Capability = Literal["HasLatents", "Transformable"]
-ModelOptions = PathLengthOptions | SeparabilityOptions | EquivarianceOptions
+Capability = Literal["HasLatents", "Transformable", "HasLikelihood"]
+ModelOptions = PathLengthOptions | SeparabilityOptions | EquivarianceOptions | LikelihoodOptions
 Options = (
     FrechetOptions
     | FrechetInfinityOptions
@@ -231,6 +247,8 @@ class ProtocolSpec:
     @property
     def needs_data(self) -> bool:
         """Whether real images take part."""
+        if isinstance(self.options, LikelihoodOptions):
+            return True
         return self.capability is None and not isinstance(self.options, InceptionScoreOptions)
 
     @property
@@ -238,6 +256,8 @@ class ProtocolSpec:
         """What a model must offer; None where images are enough (`evalkit.adapters.capabilities`)."""
         if isinstance(self.options, EquivarianceOptions):
             return "Transformable"
+        if isinstance(self.options, LikelihoodOptions):
+            return "HasLikelihood"
         return "HasLatents" if isinstance(self.options, (PathLengthOptions, SeparabilityOptions)) else None
 
     @property

@@ -209,4 +209,4 @@ def test_a_checkpoint_of_ours_holds_one_network(capsys, tmp_path: Path):
     _, err = call(
         capsys, "checkpoint", "convert", first, tmp_path / "second.safetensors", "--network", "D", code=2
     )
-    assert "holds one generator, the one it was converted from, and no network 'D'" in err
+    assert "holds one network, the one it was converted from, and no network 'D'" in err

@@ -17,7 +17,7 @@ import reference_models.cli
 from evalkit import cli
 from evalkit.digest import plain
 from evalkit.protocols import catalog
-from evalkit.protocols.spec import NeighbourOptions
+from evalkit.protocols.spec import LikelihoodOptions, NeighbourOptions
 from evalkit.records.manifest import provenance
 from evalkit.records.schema import DataUse, Record
 
@@ -124,6 +124,8 @@ def protocol_table() -> str:
             settings = f"k {spec.options.k}, inside `{spec.options.inside}`"
         real = "–" if not spec.needs_data else "all" if spec.num_real is None else f"≤ {spec.num_real:,}"
         fake = "all" if spec.num_fake is None else f"{spec.num_fake:,}"
+        if isinstance(spec.options, LikelihoodOptions):
+            fake = "–"
         lines.append(
             f"| `{spec.name}` | {spec.about.title} | {spec.extractor}, {spec.layer} | {spec.resize} | {fake} "
             f"| {real} | {settings} |"
