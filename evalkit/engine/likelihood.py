@@ -87,6 +87,7 @@ class LikelihoodProbe:
         self.device_type = device.split(":")[0]
         first = source.load([0])[0]
         self.enlarge = self._enlarged(first)
+        self._view = view_of(self.likelihood, first)
         self.settings = digest(
             {
                 "options": spec.options,
@@ -120,10 +121,7 @@ class LikelihoodProbe:
     @property
     def view(self) -> str:
         """How the model sees the images, where it takes others than they are: ``8x8 grey``; or ""."""
-        channels, height, width = self.likelihood.shape
-        if self.enlarge == 1 and channels == 3:
-            return ""
-        return f"{width}x{height}{' grey' if channels == 1 else ''}"
+        return self._view
 
     @property
     def _streams(self) -> bool:
@@ -195,6 +193,12 @@ class LikelihoodProbe:
             image[None], enlarge, channels, name=self.source.item_name
         )  # refuses what is not made of squares
         return enlarge
+
+
+def view_of(said: Likelihood, image: UInt8Array) -> str:
+    """How a model sees images that are like this one: ``8x8 grey``, or "" where as they are."""
+    channels, height, width = said.shape
+    return "" if image.shape == said.shape else f"{width}x{height}{' grey' if channels == 1 else ''}"
 
 
 def check_bits(spec: ProtocolSpec, said: Likelihood, name: str) -> None:

@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from evalkit.adapters.capabilities import HasLikelihood
+from evalkit.adapters.likelihood import likelihood_of
+from evalkit.adapters.samples import AnswersOnly
 from evalkit.digest import digest, plain
 from evalkit.engine.cost import Costs, estimate_costs, model_step_cost
 from evalkit.engine.device import describe_device, pick_device
-from evalkit.engine.likelihood import LikelihoodProbe
+from evalkit.engine.likelihood import LikelihoodProbe, view_of
 from evalkit.engine.model_steps import OpenStep, measure_rows, open_step
 from evalkit.engine.plan import Measurement, Role, Step
 from evalkit.engine.probes import fill
@@ -21,7 +24,7 @@ from evalkit.errors import EvalkitError, ProtocolError
 from evalkit.features.base import Extractor
 from evalkit.features.extract import extract, feature_key
 from evalkit.features.store import FeatureStore, FeatureTable
-from evalkit.protocols.spec import ProtocolSpec
+from evalkit.protocols.spec import LikelihoodOptions, ProtocolSpec
 from evalkit.records.manifest import provenance
 from evalkit.records.schema import DataUse, Record
 from evalkit.records.store import RecordStore
@@ -141,7 +144,9 @@ def _open_model_steps(request: Request, failures: list[EvalkitError]) -> dict[st
 
 def _announce(request: Request) -> None:
     for role, given in (("samples", request.samples), ("data", request.data)):
-        if isinstance(given, ImageSource):
+        if isinstance(given, AnswersOnly):
+            request.reporter.say(f"{role}: {given.spec} draws none")
+        elif isinstance(given, ImageSource):
             left_out = f", {len(given.broken)} unreadable ones left out" if given.broken else ""
             request.reporter.say(
                 f"{role}: {len(given):,} images in {given.spec}{left_out}; reading their content hash"
@@ -236,6 +241,12 @@ def _inapplicable(request: Request, spec: ProtocolSpec, why: str) -> list[Record
     import torch
 
     looked = _Looked("", "", describe_device(torch.device(pick_device(request.device, request.world))))
+    if (
+        isinstance(request.model, HasLikelihood)
+        and isinstance(request.data, ImageSource)
+        and isinstance(spec.options, LikelihoodOptions)
+    ):
+        looked = looked._replace(view=view_of(likelihood_of(request.model), request.data.load([0])[0]))
     item = Measurement(spec=spec, num_fake=spec.num_fake or len(request.samples), num_real=None)
     return [
         Record(
