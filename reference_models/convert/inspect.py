@@ -38,6 +38,7 @@ _TORCH_GLOBALS = {
     "torch._utils._rebuild_tensor_v2",
     "torch._utils._rebuild_parameter",
     "collections.OrderedDict",
+    "argparse.Namespace",  # the options that NVAE's files hold: attributes, and no code
 } | {f"torch.{name}" for name in (*STORAGES, "BFloat16Storage")}
 # The index of a zip file of torch; the numbers lie beside it.
 _MAX_INDEX, _MAX_HEADER, _MAX_TENSORS, _MAX_DEPTH = 256 << 20, 100 << 20, 100_000, 16
@@ -56,6 +57,8 @@ _MARKS = {
     "stylegan2": "synthesis.b4.const",
     "stylegan": "4x4.Const.const",
     "progan": "4x4.Dense.weight",
+    "vdvae": "decoder.out_net.out_conv.weight",
+    "nvae": "prior_ftr0",
 }
 
 
@@ -272,6 +275,14 @@ class _Dict(dict[Any, Any]):
         return
 
 
+class _Namespace:
+    # Options; what they are is read by the model's converter.
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> None:
+        return
+
+
 class _Shape(tuple[int, ...]):
     # What is kept of a tensor.
     __slots__ = ()
@@ -294,6 +305,7 @@ def _state_table() -> dict[tuple[str, str], Any]:
         **table,
         **numpy_globals(),
         ("collections", "OrderedDict"): _Dict,
+        ("argparse", "Namespace"): _Namespace,
         ("torch._utils", "_rebuild_tensor_v2"): _shape,
         ("torch._utils", "_rebuild_parameter"): lambda data, *rest: data,
     }
