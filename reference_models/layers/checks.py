@@ -76,6 +76,17 @@ def check_choice(what: str, name: str, value: object, known: Sequence[str]) -> N
         )
 
 
+def check_flags(what: str, **flags: object) -> None:
+    """Refuses switches that are neither true nor false.
+
+    Raises:
+        UsageError: One is of another type.
+    """
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise UsageError(f"{what}: {name} is {value!r}; give True or False")
+
+
 def check_range(what: str, name: str, value: object, high: float | None = None) -> None:
     """Refuses a value that is no number from 0 to ``high``; None is no limit.
 

@@ -67,17 +67,6 @@ def check_sizes(
         )
 
 
-def check_flags(what: str, **flags: object) -> None:
-    """Refuses switches that are neither true nor false.
-
-    Raises:
-        UsageError: One is of another type.
-    """
-    for name, value in flags.items():
-        if not isinstance(value, bool):
-            raise UsageError(f"{what}: {name} is {value!r}; give True or False")
-
-
 def check_labels(c: Tensor | None, num: int, c_dim: int, what: str) -> Tensor | None:
     """Returns the labels as the network takes them, None where it has none.
 

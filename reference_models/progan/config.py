@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reference_models.layers.checks import check_positive, check_whole
-from reference_models.layers.growing import check_flags, check_sizes, feature_maps
+from reference_models.layers.checks import check_flags, check_positive, check_whole
+from reference_models.layers.growing import check_sizes, feature_maps
 from reference_models.presets import Preset
 
 

@@ -10,8 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reference_models.layers.checks import check_betas, check_positive, check_range, check_whole
-from reference_models.layers.growing import check_flags
+from reference_models.layers.checks import (
+    check_betas,
+    check_flags,
+    check_positive,
+    check_range,
+    check_whole,
+)
 from reference_models.training.schedules import GrowingSchedule
 
 

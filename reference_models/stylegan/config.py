@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from evalkit.errors import UsageError
-from reference_models.layers.checks import check_choice, check_positive, check_whole
-from reference_models.layers.growing import check_flags, check_sizes, feature_maps
+from reference_models.layers.checks import check_choice, check_flags, check_positive, check_whole
+from reference_models.layers.growing import check_sizes, feature_maps
 from reference_models.presets import Preset
 
 Fused = bool | Literal["auto"]

@@ -1,0 +1,1 @@
+"""NVAE: see README.md of this folder."""
