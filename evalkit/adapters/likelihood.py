@@ -35,7 +35,9 @@ class Likelihood:
     Attributes:
         kind: ``exact``; ``elbo``, a negative evidence lower bound; ``iwae``, an importance-weighted bound.
         shape: Channels (1 or 3), height and width of the images it takes.
-        bits: Bits of a level, 8 or 5; with 5 bits, levels are multiples of 8.
+        bits: Bits of a level, 8 or 5; with 5 bits the likelihood is one of levels floored to multiples of 8.
+        floors_itself: Whether a model of 5 bits is given all 8, of which it floors what its likelihood is of;
+            else it is given floored ones. A bound may look at more than it bounds.
         dequantisation: ``discrete``, a probability of the levels; ``uniform``, a density of images to which
             uniform noise of one level's width was added, which the engine does; ``variational``, a bound on
             the probability through noise of the model's own; ``none``, a density at the levels themselves,
@@ -54,6 +56,7 @@ class Likelihood:
     kind: Kind
     shape: tuple[int, int, int]
     bits: int = 8
+    floors_itself: bool = False
     dequantisation: Dequantisation = "discrete"
     density: Density | None = None
     num_importance: int | None = None

@@ -101,6 +101,10 @@ class LikelihoodProbe:
         """Rows of one group of images; those beyond the last repeat it."""
         places = np.minimum(np.asarray(indices), self._num - 1)
         images = self._images(places)
+        step = 1 << (8 - self.likelihood.bits)
+        floored = images // step * step
+        if not self.likelihood.floors_itself:
+            images = floored
         nats = self._weighted(images, places) if self._streams else self._asked(images, places)
         wrong = np.flatnonzero(~np.isfinite(nats))
         if len(wrong):
@@ -111,7 +115,7 @@ class LikelihoodProbe:
             )
         high = nats.astype(np.float32)
         low = (nats - high.astype(np.float64)).astype(np.float32)
-        return {"nats": np.stack([high, low, *_marks(images)], axis=1)}
+        return {"nats": np.stack([high, low, *_marks(floored)], axis=1)}
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -174,11 +178,9 @@ class LikelihoodProbe:
                     f"{shape[2]}x{shape[1]}; a likelihood is one of images of one size"
                 )
         stacked = np.stack([loaded[at] for at in places.tolist()])
-        images = to_native(
+        return to_native(
             stacked, self.enlarge, channels, name=lambda row: self.source.item_name(int(places[row]))
         )
-        step = 1 << (8 - self.likelihood.bits)
-        return np.ascontiguousarray(images // step * step)
 
     def _enlarged(self, image: UInt8Array) -> int:
         channels, height, width = self.likelihood.shape

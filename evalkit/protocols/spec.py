@@ -170,7 +170,7 @@ class LikelihoodOptions:
         bound: What stands for -ln p(x): ``exact``; ``elbo``, the negative evidence lower bound of one
             posterior sample an image; ``iwae``, the importance-weighted bound.
         num_importance: K, the posterior samples of an importance-weighted bound; None of the others.
-        bits: Bits of a level. With 5, images are floored to multiples of 8 before anything sees them.
+        bits: Bits of a level. With 5, the likelihood is one of images floored to multiples of 8.
     """
 
     bound: Literal["exact", "elbo", "iwae"]

@@ -106,7 +106,8 @@ class LikelihoodModel(ABC):
     def likelihood(self) -> Mapping[str, Any]:
         """What `nats` returns.
 
-        ``kind`` (``exact``, ``elbo``), ``bits`` (8 or 5), ``dequantisation`` (``discrete`` for a probability
+        ``kind`` (``exact``, ``elbo``), ``bits`` (8 or 5), ``floors_itself`` (True: of 5 bits, the network is
+        given all 8 and floors what its likelihood is of), ``dequantisation`` (``discrete`` for a probability
         of the levels, ``none`` for a density at them), ``density`` (scale of such a density: ``unit``,
         ``signed``, ``levels``; None for a probability), ``shape`` (c, h, w).
         """
@@ -192,11 +193,9 @@ class LikelihoodModel(ABC):
         SeedDraws(seeds)
         if not len(images):
             return torch.empty(0, dtype=torch.float64)
-        step = 1 << (8 - int(self.likelihood["bits"]))
 
         def part(some: Tensor, of: Tensor) -> Tensor:
-            floored = some.div(step, rounding_mode="floor") * step
             with torch.no_grad(), exact_float32():
-                return answer(floored.to(self.device), SeedDraws(of.numpy(), self.device)).double().cpu()
+                return answer(some.to(self.device), SeedDraws(of.numpy(), self.device)).double().cpu()
 
         return in_batches(part, self.batch(), images, torch.from_numpy(np.asarray(seeds, np.int64)))

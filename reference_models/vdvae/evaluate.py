@@ -1,8 +1,8 @@
 """VDVAE as evaluations ask it: images of seeds, its bound of images, importance weights.
 
 Official: openai/vdvae@ea35b49, train.py (``evaluate``): the averaged weights and one sample of the posterior
-an image. Differs: every draw comes from the image's own seed, an incomplete last batch counts as well, and the
-bound is returned in nats an image.
+an image. Differs: every draw comes from the image's own seed, an incomplete last batch counts as well, and
+the bound is returned in nats an image.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Model(LikelihoodModel):
         return {
             "kind": "elbo",
             "bits": config.bits,
+            "floors_itself": True,
             "dequantisation": "discrete",
             "density": None,
             "shape": (config.img_channels, side, side),
