@@ -1,8 +1,8 @@
 """Official VDVAE checkpoints to this package's network and back.
 
 Official: openai/vdvae@ea35b49, train_helpers.py (``save_model``): files ``*-model.th`` of the network as it
-was trained in parallel, all of whose names begin with ``module.``, and ``*-model-ema.th`` of its average. Both
-are plain state dicts, and names and shapes are the same here and there. A file does not say its sizes:
+was trained in parallel, all of whose names begin with ``module.``, and ``*-model-ema.th`` of its average.
+Both are plain state dicts, and names and shapes are the same here and there. A file does not say its sizes:
 they are those of the preset whose tensors are the same.
 """
 

@@ -71,7 +71,8 @@ class VDVAETask(LikelihoodTask):
         """One step on one batch, or none where its gradient is too long."""
         images = iteration.feed.reals(self.batch).images
         eps = self.network.draw(BatchDraws(len(images), iteration.rng))
-        step = self.step(images, eps, iteration)
+        config = self.network.config
+        step = self.step(objective.inputs(images, config), objective.targets(images, config), eps, iteration)
         values: dict[str, Tensor | float] = {
             "loss/elbo": step.distortion + step.rate,
             "loss/distortion": step.distortion,
@@ -83,11 +84,12 @@ class VDVAETask(LikelihoodTask):
         values |= {"grad/skipped": float(step.skipped), "lr": self._opt.param_groups[0]["lr"]}
         return Report(self.batch, values)
 
-    def step(self, images: Tensor, eps: list[Tensor], iteration: Iteration) -> Step:
+    def step(self, x: Tensor, target: Tensor, eps: list[Tensor], iteration: Iteration) -> Step:
         """The step of an iteration.
 
         Args:
-            images: uint8 ``(n, c, h, w)`` of this process.
+            x: Images of this process as the encoder sees them, `objective.inputs`.
+            target: As the likelihood sees them, `objective.targets`.
             eps: Of `Network.draw`.
             iteration: Its place in the training, and the processes.
         """
@@ -95,9 +97,9 @@ class VDVAETask(LikelihoodTask):
         parameters = list(self.network.parameters())
         self._opt.param_groups[0]["lr"] = self.recipe.lr_at(iteration.index)
         self._opt.zero_grad(set_to_none=True)
-        with self.precision.first_order(images.device):
-            output = self._compiled(objective.inputs(images, config), eps)
-        found = objective.terms(output, objective.targets(images, config), config)
+        with self.precision.first_order(x.device):
+            output = self._compiled(x, eps)
+        found = objective.terms(output, target, config)
         distortion, rate = found.distortion.mean(), found.rate.mean()
         self.scaler.scale(distortion + rate).backward()  # type: ignore[no-untyped-call]
         group.average_gradients(parameters)
