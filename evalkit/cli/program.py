@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from evalkit.adapters.resolve import ReferenceModels
-from evalkit.cli import attributes, lists, models, pictures, run, spectrum, sweep
+from evalkit.cli import attributes, bpd, lists, models, pictures, run, spectrum, sweep
 from evalkit.errors import EvalkitError
 
 _RESUME = "stopped; everything finished is kept: run the same command again and it goes on from there"
@@ -56,7 +56,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Measure generative image models under named protocols, with an error bar on every number.",
 )
-for _verbs in (run, models, sweep, spectrum, pictures, attributes, lists):
+for _verbs in (run, models, sweep, spectrum, pictures, attributes, bpd, lists):
     _verbs.register(app)
 
 

@@ -125,11 +125,11 @@ _ENTRIES = (
     Printed(
         name="glow-bpd", what="Glow, bits_x of train.py", units="bits/dim", bound="exact",
         dequantisation="uniform", source="Kingma and Dhariwal 2018 (1807.03039), eq. 2; openai/glow",
-        states=("bits of a level (8; CelebA-HQ and LSUN: 5)", _RELEASE),
+        states=("bits of a level (8, or 5)", _RELEASE),
     ),
     Printed(
         name="flow++-bpd", what="Flow++, bits/dim of the paper", units="bits/dim", bound=None,
-        dequantisation="variational", source="Ho et al. 2019 (1902.00275), eq. 12",
+        dequantisation="variational", source="Ho et al. 2019 (1902.00275), section 3.1",
         states=("samples of the noise that were averaged: one is an elbo, more an importance-weighted bound",
                 "bits of a level", _RELEASE),
     ),
