@@ -195,5 +195,5 @@ def reduce_bits(x: Tensor, bits: int) -> Tensor:
     """Images in [0, 1] of 8 bits with levels of fewer: ``floor(255 x / 8) / 31`` for 5."""
     if bits == 8:
         return x
-    levels: Tensor = torch.floor(x * 255 / 2 ** (8 - bits))
-    return levels / (2**bits - 1)
+    levels: Tensor = torch.floor(x * 255 / (1 << (8 - bits)))
+    return levels / ((1 << bits) - 1)

@@ -3,7 +3,8 @@
 Paper: Vahdat & Kautz 2020 (arXiv:2007.03898), section 3.1 and appendix A. Official: NVlabs/NVAE@9fc1a28,
 neural_operations.py and thirdparty/. Parameters have the official names. Deviations: the first pass that
 initialises ``res_elu`` by its data happens in training alone, so that no evaluation depends on what was asked
-first; the second name of weights that are not normalised (``weight_normalized``) is the converter's.
+first; the second name of weights that are not normalised (``weight_normalized``) and the passes that batch
+norms count (``num_batches_tracked``), which nothing reads, are the converter's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from evalkit.errors import UsageError
 from reference_models.nvae.config import OPERATION
 
 _EPS_NORM, _EPS_INIT, _EPS_DATA, _SPREAD = 1e-5, 1e-2, 1e-5, 5.0
+_MOMENTUM = 0.05
 
 
 def _norms(weight: Tensor) -> Tensor:
@@ -84,7 +86,8 @@ class NormedConv(nn.Conv2d):
         """Convolves ``(n, in, h, w)``."""
         if self.by_data and self.training:
             self._set_by_data(x)
-        return self._conv_forward(x, self.normalised(), self.bias)
+        out: Tensor = self._conv_forward(x, self.normalised(), self.bias)
+        return out
 
     @torch.no_grad()
     def _set_by_data(self, x: Tensor) -> None:
@@ -114,13 +117,16 @@ class PlainConv(nn.Conv2d):
 class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation, whose statistics of training are those of all processes.
 
+    Running statistics move by a fixed share, so that nothing counts passes.
+
     Attributes:
         synchronised: Whether other processes take part in passes of training.
     """
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels, eps=1e-5, momentum=0.05)
+        super().__init__(channels, eps=1e-5, momentum=_MOMENTUM)
         self.synchronised = False
+        self.num_batches_tracked = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises ``(n, c, h, w)``."""
@@ -137,11 +143,13 @@ class BatchNorm(nn.BatchNorm2d):
     def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
-        assert self.num_batches_tracked is not None
         count *= torch.distributed.get_world_size()
-        self.running_mean.lerp_(mean, self.momentum or 0.0)
-        self.running_var.lerp_(variance * count / (count - 1), self.momentum or 0.0)
-        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean, _MOMENTUM)
+        self.running_var.lerp_(variance * count / (count - 1), _MOMENTUM)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as torch has it
+        # Not torch's own, which asks for the count of passes.
+        nn.Module._load_from_state_dict(self, *args, **kwargs)
 
 
 def _over_processes(value: Tensor) -> Tensor:
