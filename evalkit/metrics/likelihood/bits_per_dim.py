@@ -73,7 +73,8 @@ def convert(
     # Two units of an image, or two of a dimension, differ by ln 2 whatever the image.
     if {source, target} in ({"nats", "bits"}, {"nats/dim", "bits/dim"}):
         num_dims = 1
-    return values * (_factor(source, num_dims, channels) / _factor(target, num_dims, channels))
+    divided, multiplied = _factor(source, num_dims, channels), _factor(target, num_dims, channels)
+    return values * multiplied / divided
 
 
 def bits_per_dim(nats: Number, num_dims: int) -> Number:
@@ -169,18 +170,14 @@ def dequantise(
 
 
 def _factor(units: str, num_dims: int | None, channels: int | None) -> float:
-    """Bits a dimension that one of ``units`` is."""
+    """How many of ``units`` one bit a dimension is."""
     if units not in UNITS:
         known = ", ".join(f"{name} ({what})" for name, what in UNITS.items())
         raise UsageError(f"unknown units {units!r} (nearest: {nearest(units, list(UNITS))}); give {known}")
-    if units == "bits/dim":
-        return 1.0
-    if units == "nats/dim":
-        return 1 / math.log(2)
     if units == "bits/pixel":
-        return 1 / _count(channels, "channels", units)
-    bits = 1 / _count(num_dims, "dimensions", units)
-    return bits if units == "bits" else bits / math.log(2)
+        return float(_count(channels, "channels", units))
+    nats = math.log(2) if units.startswith("nats") else 1.0
+    return nats if units.endswith("/dim") else nats * _count(num_dims, "dimensions", units)
 
 
 def _count(given: int | None, what: str, units: str) -> int:
