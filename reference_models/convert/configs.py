@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from evalkit.errors import CheckpointError, nearest
 
@@ -20,7 +20,8 @@ def config_from_json(kind: type[C], given: Mapping[str, Any], what: str) -> C:
     """The config that `config_to_json` wrote.
 
     Args:
-        kind: Its class; every field has a default, and nested configs are told by theirs.
+        kind: Its class; every field has a default, and nested configs are told by theirs. Where a field can
+            be one of several configs, the names of what is given say which.
         given: Its fields.
         what: How messages name the file.
 
@@ -44,13 +45,24 @@ def config_from_json(kind: type[C], given: Mapping[str, Any], what: str) -> C:
         if dataclasses.is_dataclass(default) and not isinstance(default, type):
             if not isinstance(value, Mapping):
                 raise CheckpointError(f"{what}: its config's {name} is {value!r}, not a group of fields")
-            found[name] = config_from_json(type(default), value, f"{what}, {name}")
+            nested = _nested(kind, name, type(default), value)
+            found[name] = config_from_json(nested, value, f"{what}, {name}")
         else:
             found[name] = _tuples(value)
     try:
         return kind(**found)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{what}: its config cannot be ({error}); the file is damaged") from error
+
+
+def _nested(kind: type, name: str, default: type[Any], given: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    # The class of a nested config: the one of its union with exactly the given fields, or the default's.
+    for each in get_args(get_type_hints(kind)[name]):
+        if dataclasses.is_dataclass(each) and {field.name for field in dataclasses.fields(each)} == set(
+            given
+        ):
+            return each
+    return default
 
 
 def _tuples(value: Any) -> Any:  # noqa: ANN401
