@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reference_models.layers.draws import Draws
+from reference_models.nvae.config import BINARY_PIXELS, NetworkConfig
+from reference_models.nvae.distributions import reduce_bits
 from reference_models.nvae.operations import BatchNorm, NormedConv, PlainConv
 
 _FIRST_ITERATIONS, _ITERATIONS = 40, 4
@@ -26,7 +29,7 @@ class Balanced(NamedTuple):
     Attributes:
         kl: ``(n,)`` nats.
         coefficients: Of the groups, ``(groups,)``; their mean is 1.
-        means: Mean magnitude of each group, ``(groups,)`` nats.
+        means: Mean of each group, ``(groups,)`` nats.
     """
 
     kl: Tensor
@@ -44,10 +47,10 @@ def balanced_kl(kl: Tensor, beta: float, alpha: Tensor) -> Balanced:
         beta: Of the warm-up.
         alpha: ``(groups,)``, see `reference_models.nvae.schedules.balance`.
     """
-    means = kl.detach().abs().mean(0)
+    means = kl.detach().mean(0)
     if beta >= 1:
         return Balanced(kl.sum(1), torch.ones_like(means), means)
-    shifted = means + _OFFSET
+    shifted = kl.detach().abs().mean(0) + _OFFSET
     weights = shifted * shifted.sum() / alpha
     weights = weights / weights.mean()
     return Balanced(beta * (kl * weights).sum(1), weights, means)
@@ -127,3 +130,24 @@ def batch_norm_penalty(network: nn.Module) -> Tensor:
     """Sum over batch norms of the largest magnitude of a scale; 0 where there is none."""
     found = [module.weight.abs().max() for module in network.modules() if isinstance(module, BatchNorm)]
     return torch.stack(found).sum() if found else next(network.parameters()).new_zeros(())
+
+
+def inputs(images: Tensor, config: NetworkConfig, draws: Draws) -> Tensor:
+    """Images as the network takes them.
+
+    Args:
+        images: uint8 ``(n, c, h, w)``; binary ones may lack the rows and columns that are not counted.
+        config: Of the network.
+        draws: A uniform number a pixel where pixels are binary, which makes it 1 in proportion to its level;
+            as in the release, at every look at an image.
+
+    Returns:
+        ``(n, c, img_resolution, img_resolution)`` in [0, 1], of as many bits as the network takes.
+    """
+    x = images.float() / 255
+    if not config.binary:
+        return reduce_bits(x, config.num_x_bits)
+    x = (draws.uniform(x.shape[1:]) < x).float()
+    before = BINARY_PIXELS.start if x.shape[-1] == config.data_side < config.img_resolution else 0
+    after = config.img_resolution - before - x.shape[-1]
+    return F.pad(x, (before, after, before, after))
