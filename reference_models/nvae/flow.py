@@ -46,12 +46,13 @@ def causal_mask(
         0 or 1, ``(out, in / groups, kernel, kernel)``.
     """
     centre, blocks = kernel // 2, min(in_channels, out_channels)
-    mask = torch.zeros(out_channels, in_channels // groups, kernel, kernel)
+    # On the CPU also where networks are laid out without numbers: no file holds masks.
+    mask = torch.zeros(out_channels, in_channels // groups, kernel, kernel, device="cpu")
     mask[:, :, :centre] = 1
     mask[:, :, centre, :centre] = 1
-    out = torch.arange(out_channels)[:, None]
+    out = torch.arange(out_channels, device="cpu")[:, None]
     first = out // (out_channels // groups) * (in_channels // groups)
-    block_in = (first + torch.arange(in_channels // groups)) * blocks // in_channels
+    block_in = (first + torch.arange(in_channels // groups, device="cpu")) * blocks // in_channels
     block_out = out * blocks // out_channels
     mask[:, :, centre, centre] = (block_in < block_out if zero_diag else block_in <= block_out).float()
     return mask.flip(2, 3) if mirror else mask

@@ -68,7 +68,10 @@ class NormedConv(nn.Conv2d):
         )
         self.register_buffer("mask", mask, persistent=False)
         self.by_data = by_data
-        self.log_weight_norm = nn.Parameter(torch.log(_norms(self._masked()).detach() + _EPS_INIT))
+        self.log_weight_norm = nn.Parameter(self.weight.new_zeros(out_channels, 1, 1, 1))
+        if not self.weight.is_meta:  # which has no numbers, and would take its time over them
+            with torch.no_grad():
+                self.log_weight_norm.copy_(torch.log(_norms(self._masked()) + _EPS_INIT))
 
     def _masked(self) -> Tensor:
         weight: Tensor = self.weight

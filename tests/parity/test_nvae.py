@@ -30,6 +30,8 @@ HANDLES = (
     "nvae_model*", "nvae_cells*", "nvae_ar*", "nvae_dist*", "nvae_schedules*", "nvae_train*", "nvae_presets*",
 )  # fmt: skip
 
+NO_PARAMETERS = ("running_mean", "running_var", "num_batches_tracked", "weight_normalized")
+
 
 def facts_of(name: str, file: str = "case.json") -> Any:
     return json.loads((FOLDER / name / file).read_text(encoding="utf-8"))
@@ -334,7 +336,7 @@ def test_steps_of_training(name: str):
 
 @pytest.mark.parametrize("name", names_of("nvae_presets*"))
 def test_presets(name: str):
-    cells = facts_of(name, "arch_cells.json")
+    cells, outlines = facts_of(name, "arch_cells.json"), {}
     for recipe, kinds in cells.items():
         if recipe.endswith("9"):  # names an operation that does not exist
             assert recipe not in ARCHITECTURES
@@ -354,13 +356,16 @@ def test_presets(name: str):
             assert key not in facts or getattr(recipe, key) == facts[key], f"{preset}: {key}"
         with (FOLDER / name / f"state_dict_{preset}.csv").open(encoding="utf-8", newline="") as file:
             rows = {row["name"]: row["shape"] for row in csv.DictReader(file)}
-        shapes = convert.official_shapes(config)
+        if config not in outlines:  # two presets have the same sizes
+            outlines[config] = convert.official_shapes(config)
+        shapes = outlines[config]
         assert {key: "x".join(map(str, shape)) for key, shape in shapes.items()} == rows
         assert len(rows) == facts["n_tensors"]
-        with torch.device("meta"):
-            network = Network(config)
-        assert list(network.prior_ftr0.shape) == facts["prior_ftr0_shape"]
-        assert len(list(objective.convolutions(network))) == facts["n_conv_layers_spectral"]
-        norms = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
-        assert len(norms) == facts["n_bn_layers"]
-        assert sum(parameter.numel() for parameter in network.parameters()) == facts["n_parameters"]
+        assert list(shapes["prior_ftr0"]) == facts["prior_ftr0_shape"]
+        parameters = {key: shape for key, shape in shapes.items() if not key.endswith(NO_PARAMETERS)}
+        convolutions = [
+            key for key, shape in parameters.items() if len(shape) == 4 and key.endswith(".weight")
+        ]
+        assert len(convolutions) == facts["n_conv_layers_spectral"]
+        assert sum(key.endswith("running_mean") for key in shapes) == facts["n_bn_layers"]
+        assert sum(map(math.prod, parameters.values())) == facts["n_parameters"]
