@@ -50,6 +50,7 @@ class VDVAETask(LikelihoodTask):
             betas=(recipe.adam_beta1, recipe.adam_beta2),
             eps=1e-8,
             weight_decay=recipe.wd,
+            fused=True,
         )
         self.optimisers: Mapping[str, torch.optim.Optimizer] = {"G": self._opt}
         self.skipped, self.skipped_in_a_row = 0, 0
