@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evalkit.adapters.capabilities import HasLikelihood
+from evalkit.adapters.closed_form import CLOSED_FORMS, open_closed_form
 from evalkit.errors import UsageError
+from evalkit.sources.base import ImageSource
 
 
 class ReferenceModels(Protocol):
@@ -31,17 +33,20 @@ def open_model(
     value_range: str = "signed",
     num_classes: int = 0,
     device: str = "cpu",
+    real: ImageSource | None = None,
 ) -> Any:  # noqa: ANN401 - models are known by shape (`evalkit.adapters.capabilities`)
     """The model behind ``spec``, ready to sample on ``device``.
 
     Args:
         spec: ``NAME:PRESET-random``, a checkpoint, ``package.module:factory``, a TorchScript, torch.export or
-            ONNX file; or a model object, which is returned as it is.
+            ONNX file, a model in closed form (`evalkit.adapters.closed_form.CLOSED_FORMS`); or a model
+            object, which is returned as it is.
         reference_models: What opens this project's own models.
         z_dim: Width of the latents of a model from outside.
         value_range: Range of its images, ``signed`` for [-1, 1] or ``unit`` for [0, 1].
         num_classes: Number of classes of a conditional model from outside.
         device: Where it runs.
+        real: The images that it will be held against, where there are some.
 
     Raises:
         UsageError: The spelling is none of these.
@@ -61,15 +66,13 @@ def open_model(
             )
         return spec
     spec = str(spec)
+    if spec.partition(":")[0].partition("@")[0] in CLOSED_FORMS:
+        _refuse_options(spec, z_dim, value_range, num_classes)
+        return open_closed_form(spec, real=real)
     if reference_models is not None:
         found = reference_models.open_model(spec, device=device)
         if found is not None:
-            if z_dim is not None or value_range != "signed" or num_classes:
-                raise UsageError(
-                    f"{spec} says itself what its latents, images and classes are; leave --z-dim, --range "
-                    "and "
-                    "--num-classes out"
-                )
+            _refuse_options(spec, z_dim, value_range, num_classes)
             return found
     from evalkit.adapters.external import is_external, load_external
 
@@ -79,3 +82,11 @@ def open_model(
             "model=reference_models.load_checkpoint(path), or model=reference_models.build(name)"
         )
     return load_external(spec, z_dim=z_dim, value_range=value_range, num_classes=num_classes, device=device)
+
+
+def _refuse_options(spec: str, z_dim: int | None, value_range: str, num_classes: int) -> None:
+    if z_dim is not None or value_range != "signed" or num_classes:
+        raise UsageError(
+            f"{spec} says itself what its latents, images and classes are; leave --z-dim, --range and "
+            "--num-classes out"
+        )

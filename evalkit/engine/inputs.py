@@ -95,7 +95,7 @@ def open_inputs(
     if model is not None:
         opened = open_model(
             model, reference_models, z_dim=z_dim, value_range=value_range, num_classes=num_classes,
-            device=pick_device(device, world()),
+            device=pick_device(device, world()), real=real if isinstance(real, ImageSource) else None,
         )  # fmt: skip
         opened = with_sampling(opened, sampling or {})
         known = real.labels if labels is None and isinstance(real, ImageSource) else None
