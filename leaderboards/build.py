@@ -9,101 +9,29 @@ calls more values level than a paired comparison would.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import UsageError
-from evalkit.uncertainty.estimate import Z95
-from leaderboards.columns import Column, check_sort, columns_of, select_columns, sort_column, unknown
+from evalkit.uncertainty.format import MISSING
+from leaderboards.board import Board, Cell, Row, Terms, marked, merit
+from leaderboards.cells import cell_of, kimg_of, label_of
+from leaderboards.columns import (
+    LIKELIHOOD,
+    Column,
+    check_sort,
+    columns_of,
+    select_columns,
+    sort_column,
+    unknown,
+)
 from leaderboards.comparability import MODEL, Held, column_notes, in_column, split_by_data
+from leaderboards.likelihood import likelihood_boards, quotations
 from leaderboards.load import read_frame
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Cell:
-    """One number of a leaderboard.
-
-    Attributes:
-        value: The number, or None with a ``reason``.
-        standard_error: One standard error.
-        ci95: The record's 95 % interval.
-        num: Samples behind it.
-        record_id: The record it comes from.
-        reason: Why there is no value.
-        best: Whether it is the best of its column.
-        level: Whether it cannot be told from the best.
-        conflict: Whether an older record of the same images disagrees.
-    """
-
-    value: float | None
-    standard_error: float | None
-    ci95: tuple[float, float] | None
-    num: int
-    record_id: str
-    reason: str | None = None
-    best: bool = False
-    level: bool = False
-    conflict: bool = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """One model.
-
-    Attributes:
-        rank: None where the ranking column has no value of it.
-        model: Its name.
-        fingerprint: Digest of its images.
-        cells: Its numbers.
-        kimg: Thousands of images it was trained on, where its records say so.
-    """
-
-    rank: int | None
-    model: str
-    fingerprint: str
-    cells: tuple[Cell | None, ...]
-    kimg: float | None = None
-
-    @property
-    def num(self) -> str:
-        """Number of samples, or the range of it over the columns."""
-        counts = sorted({cell.num for cell in self.cells if cell is not None})
-        return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}–{counts[-1]:,}"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Board:
-    """All models that were held against one set of real images.
-
-    Attributes:
-        data: Name of the real images; empty for metrics that need none.
-        fingerprint: Digest of their content.
-        num_data: How many there are.
-        columns: What is shown, in order.
-        sort: The column that ranks.
-        rows: Models, best first.
-        notes: What a reader must know before comparing.
-    """
-
-    data: str
-    fingerprint: str
-    num_data: int | None
-    columns: tuple[Column, ...]
-    sort: Column
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def title(self) -> str:
-        """The data set, with the number of real images where it is known."""
-        if not self.data:
-            return "without real images"
-        return self.data if self.num_data is None else f"{self.data} ({self.num_data:,} real images)"
 
 
 def leaderboard_tables(
@@ -112,6 +40,7 @@ def leaderboard_tables(
     data: str | None = None,
     metrics: Sequence[str] | None = None,
     sort: str | None = None,
+    published: str = "beside",
 ) -> list[Board]:
     """Leaderboards of all records below ``paths``, one for every set of real images.
 
@@ -120,13 +49,15 @@ def leaderboard_tables(
         data: Show this data set alone.
         metrics: Show these columns, by the name of the value or of the protocol, in this order.
         sort: The column that ranks; the first Fréchet-type one where None. A table without it is ranked by
-            its own first.
+            its own first. Likelihoods have tables of their own, ranked among equal terms.
+        published: Published likelihoods: ``beside`` measured ones of the same images, ``none``, or ``all``,
+            those of data sets that were not measured too.
 
     Raises:
         StoreError: There are no records, or a file is not a whole record.
         UsageError: A name fits nothing; the nearest are offered.
     """
-    return boards_of(read_frame(paths), data=data, metrics=metrics, sort=sort)
+    return boards_of(read_frame(paths), data=data, metrics=metrics, sort=sort, published=published)
 
 
 def boards_of(
@@ -135,6 +66,7 @@ def boards_of(
     data: str | None = None,
     metrics: Sequence[str] | None = None,
     sort: str | None = None,
+    published: str = "beside",
 ) -> list[Board]:
     """`leaderboard_tables` of a tidy frame."""
     if data is not None:
@@ -147,7 +79,14 @@ def boards_of(
     if metrics is not None:
         columns = select_columns(columns, list(metrics))
     check_sort(columns, sort)
-    boards = [_board(held, columns, sort) for held in split_by_data(frame)]
+    likelihoods = frame[frame["kind"] == LIKELIHOOD]
+    if metrics is not None:
+        likelihoods = likelihoods[likelihoods["protocol"].isin([column.protocol for column in columns])]
+    quoted = quotations(published, likelihoods, chosen=metrics is not None)
+    columns = [column for column in columns if column.kind != LIKELIHOOD]
+    others = frame[frame["kind"] != LIKELIHOOD]
+    boards = [_board(held, columns, sort) for held in split_by_data(others)] if columns else []
+    boards += likelihood_boards(likelihoods, quoted, alone=published == "all" and data is None)
     return [board for board in boards if board.rows]
 
 
@@ -157,15 +96,18 @@ def leaderboard(
     data: str | None = None,
     metrics: Sequence[str] | None = None,
     sort: str | None = None,
+    published: str = "beside",
 ) -> pd.DataFrame:
     """`leaderboard_tables` as one frame: a row a model; for every column its value, error and interval."""
-    return to_frame(leaderboard_tables(paths, data=data, metrics=metrics, sort=sort))
+    tables = leaderboard_tables(paths, data=data, metrics=metrics, sort=sort, published=published)
+    return to_frame(tables)
 
 
 def to_frame(boards: Sequence[Board]) -> pd.DataFrame:
     """Boards as one frame with the columns ``data, data_fingerprint, rank, model, n`` and four a metric.
 
-    Where any record says how long its model was trained, ``kimg`` stands after ``n``.
+    Where any record says how long its model was trained, ``kimg`` stands after ``n``; where any board is of
+    likelihoods, so do their terms.
     """
     import pandas as pd
 
@@ -173,14 +115,17 @@ def to_frame(boards: Sequence[Board]) -> pd.DataFrame:
     parts = [part for label in labels for part in (label, *(f"{label}_{end}" for end in _ENDS))]
     rows = [_flat(board, row) for board in boards for row in board.rows]
     trained = ["kimg"] if any(row.kimg is not None for board in boards for row in board.rows) else []
-    names = ["data", "data_fingerprint", "rank", "model", "n", *trained, *parts]
+    terms = _TERMS if any(board.likelihood for board in boards) else []
+    names = ["data", "data_fingerprint", "rank", "model", "n", *trained, *terms, *parts]
     frame = pd.DataFrame(rows, columns=names)
-    types: dict[Any, Any] = {"rank": "Int64", **dict.fromkeys([*trained, *parts], "float64")}
+    counts = ["rank", *(name for name in terms if name in ("bits", "num_importance", "num_dims"))]
+    types: dict[Any, Any] = dict.fromkeys(counts, "Int64") | dict.fromkeys([*trained, *parts], "float64")
     typed: pd.DataFrame = frame.astype(types)
     return typed
 
 
 _ENDS = ("se", "ci_low", "ci_high")
+_TERMS = [field.name for field in dataclasses.fields(Terms)]
 
 
 def _flat(board: Board, row: Row) -> dict[str, Any]:
@@ -189,8 +134,9 @@ def _flat(board: Board, row: Row) -> dict[str, Any]:
         "data_fingerprint": board.fingerprint[:12],
         "rank": row.rank,
         "model": row.model,
-        "n": row.num.replace(",", ""),
+        "n": None if row.num == MISSING else row.num.replace(",", ""),
         "kimg": row.kimg,
+        **({} if row.terms is None else row.terms.to_dict()),
     }
     for column, cell in zip(board.columns, row.cells, strict=True):
         if cell is None:
@@ -214,13 +160,13 @@ def _board(held: Held, wanted: list[Column], sort: str | None) -> Board:
     ranking = sort_column(shown, sort)
     leading = by_column[shown.index(ranking)]
     models = list(dict.fromkeys(model for cells in by_column for model in cells))
-    models.sort(key=lambda model: (*_merit(leading.get(model), ranking), model))
+    models.sort(key=lambda model: (*merit(leading.get(model), ranking), model))
     values = [cell.value if (cell := leading.get(model)) is not None else None for model in models]
-    trained = {model: _kimg(held.frame, *model) for model in models}
+    trained = {model: kimg_of(held.frame, *model) for model in models}
     rows = tuple(
         Row(
             rank=None if value is None else values.index(value) + 1,
-            model=_label(name, fingerprint, trained),
+            model=label_of(name, fingerprint, trained),
             fingerprint=fingerprint,
             cells=tuple(cells.get((name, fingerprint)) for cells in by_column),
             kimg=trained[name, fingerprint],
@@ -238,58 +184,14 @@ def _board(held: Held, wanted: list[Column], sort: str | None) -> Board:
     )
 
 
-def _label(name: str, fingerprint: str, trained: dict[tuple[str, str], float | None]) -> str:
-    # Namesakes are told apart by how long they were trained, where that does it, or by their images.
-    namesakes = [kimg for (other, _), kimg in trained.items() if other == name]
-    kimg = trained[name, fingerprint]
-    if len(namesakes) == 1:
-        return name
-    if kimg is not None and namesakes.count(kimg) == 1:
-        return f"{name} [{kimg:g} kimg]"
-    return f"{name} [{fingerprint[:8]}]"
-
-
-def _kimg(frame: pd.DataFrame, name: str, fingerprint: str) -> float | None:
-    # Equal images come from equal weights; where they were saved twice, the longer training made both.
-    same = frame[(frame["samples"] == name) & (frame["samples_fingerprint"] == fingerprint)]
-    return _number(same["kimg"].max())
-
-
 def _cells(held: Held, column: Column) -> dict[tuple[str, str], Cell]:
     part = held.frame[in_column(held.frame, column)]
     cells = {}
     for fact in part.to_dict("records"):
-        low, high = _number(fact["ci_low"]), _number(fact["ci_high"])
         name, fingerprint = (str(fact[key]) for key in MODEL)
-        cells[name, fingerprint] = Cell(
-            value=_number(fact["value"]),
-            standard_error=_number(fact["standard_error"]),
-            ci95=None if low is None or high is None else (low, high),
-            num=int(fact["num_samples"]),
-            record_id=str(fact["record_id"]),
-            reason=fact["reason"] if isinstance(fact["reason"], str) else None,
-            conflict=fact["record_id"] in held.conflicts,
-        )
-    leader = min(cells.values(), key=lambda cell: _merit(cell, column))
-    return {model: _marked(cell, leader) for model, cell in cells.items()}
-
-
-def _marked(cell: Cell, leader: Cell) -> Cell:
-    if cell.value is None or leader.value is None:
-        return cell
-    if cell.value == leader.value:
-        return dataclasses.replace(cell, best=True)
-    if cell.standard_error is None or leader.standard_error is None:
-        return cell
-    margin = Z95 * math.hypot(cell.standard_error, leader.standard_error)
-    return dataclasses.replace(cell, level=abs(cell.value - leader.value) <= margin)
-
-
-def _merit(cell: Cell | None, column: Column) -> tuple[bool, float]:
-    # Sorts the best first and what has no value last.
-    if cell is None or cell.value is None:
-        return True, 0.0
-    return False, -cell.value if column.higher_is_better else cell.value
+        cells[name, fingerprint] = cell_of(fact, held.conflicts)
+    leader = min(cells.values(), key=lambda cell: merit(cell, column))
+    return {model: marked(cell, leader) for model, cell in cells.items()}
 
 
 def _reasons(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:
@@ -299,8 +201,3 @@ def _reasons(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:
         for column, cell in zip(columns, row.cells, strict=True)
         if cell is not None and cell.reason is not None
     ]
-
-
-def _number(value: object) -> float | None:
-    # NaN is how a frame holds a missing number.
-    return value if isinstance(value, float) and not math.isnan(value) else None

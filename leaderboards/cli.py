@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from evalkit.errors import UsageError
+
+
+class Scope(str, Enum):
+    """Which published likelihoods stand in tables."""
+
+    beside = "beside"
+    none = "none"
+    all = "all"
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +42,10 @@ def table(
         Optional[str],  # noqa: UP045
         typer.Option(help="Rank by this column; the first Fréchet distance if none is named."),
     ] = None,
+    published: Annotated[
+        Scope,
+        typer.Option(help="Published likelihoods: beside measured ones of the same images, none, or all."),
+    ] = Scope.beside,
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", help="Write the table here and not to standard output."),
@@ -60,7 +73,7 @@ def table(
     wanted = None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
     if wanted == []:
         raise UsageError("--metrics names no column; leave it out to see all")
-    boards = leaderboard_tables(results, data=data, metrics=wanted, sort=sort)
+    boards = leaderboard_tables(results, data=data, metrics=wanted, sort=sort, published=published.value)
     text = render(boards, chosen)
     if sql is not None:
         from leaderboards.sql import file_records

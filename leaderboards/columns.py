@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 KEY = ["metric", "protocol_digest", "weights_sha256"]
 FRECHET = ("Frechet", "FrechetInfinity")
+LIKELIHOOD = "Likelihood"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

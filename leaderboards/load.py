@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.records.schema import Record
 from evalkit.records.store import read_records
+from leaderboards.columns import LIKELIHOOD
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,10 @@ FACTS = (
     "protocol", "protocol_version", "protocol_digest", "kind", "extractor", "layer", "weights_sha256",
     "created", "record_id",
 )  # fmt: skip
+
+
+_TERMS = ("bound", "num_importance", "bits", "dequantisation", "num_dims")
+_COUNTS = ("num_importance", "bits", "num_dims")
 
 
 def read_frame(paths: Sequence[Path | str] | Path | str) -> pd.DataFrame:
@@ -34,7 +39,8 @@ def read_frame(paths: Sequence[Path | str] | Path | str) -> pd.DataFrame:
 def frame_of(records: Iterable[Record]) -> pd.DataFrame:
     """``records`` as a tidy frame; missing numbers are NaN and missing words None.
 
-    Beside `FACTS` it has ``kimg``: thousands of images that the model was trained on, where that is known.
+    Beside `FACTS` it has ``kimg``: thousands of images that the model was trained on, where that is known;
+    and of a likelihood ``bound``, ``num_importance``, ``bits``, ``dequantisation`` and ``num_dims``.
     """
     import pandas as pd
 
@@ -42,8 +48,11 @@ def frame_of(records: Iterable[Record]) -> pd.DataFrame:
     frame = pd.DataFrame([facts(record) for record in given], columns=list(FACTS))
     # Not one of `FACTS`: those are the columns of databases that are there already.
     frame["kimg"] = [None if (known := record.samples.training) is None else known.kimg for record in given]
+    terms = [_terms(record) for record in given]
+    for name in _TERMS:
+        frame[name] = [each.get(name) for each in terms]
     numbers = ("value", "standard_error", "ci_low", "ci_high", "bias", "kimg")
-    types: dict[Any, Any] = dict.fromkeys(numbers, "float64")
+    types: dict[Any, Any] = dict.fromkeys(numbers, "float64") | dict.fromkeys(_COUNTS, "Int64")
     typed: pd.DataFrame = frame.astype(types)
     return typed
 
@@ -78,6 +87,20 @@ def facts(record: Record) -> dict[str, Any]:
         "created": record.provenance.get("created", ""),
         "record_id": record.record_id,
     }
+
+
+def _terms(record: Record) -> Mapping[str, Any]:
+    """What a likelihood is one of; nothing of another metric."""
+    if _kind(record.protocol) != LIKELIHOOD:
+        return {}
+    options, extractor = record.protocol["fields"]["options"], record.extractor
+    found = {
+        **{name: options.get(name) for name in ("bound", "num_importance", "bits")},
+        "dequantisation": extractor.get("dequantisation"),
+        "num_dims": extractor.get("dims"),
+    }
+    # Whoever wrote the record may have put anything there.
+    return {name: value for name, value in found.items() if type(value) is (int if name in _COUNTS else str)}
 
 
 def _kind(protocol: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from evalkit.errors import UsageError
 from evalkit.files import atomic_write
-from leaderboards.build import Board, Cell
+from leaderboards.board import Board, Cell
 from leaderboards.columns import Column
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _board(board: Board, figure: Figure) -> None:
         _panel(panels[i], column, [row.cells[i] for row in board.rows])
     for panel in panels[len(board.columns) :]:
         panel.set_axis_off()
-    panels[0].set_yticks(range(len(board.rows)), [_literal(row.model) for row in board.rows])
+    panels[0].set_yticks(range(len(board.rows)), [_literal(row.label) for row in board.rows])
     panels[0].set_ylim(len(board.rows) - 0.5, -0.5)
 
 

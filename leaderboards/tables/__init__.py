@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from evalkit.errors import UsageError, nearest
 
 if TYPE_CHECKING:
-    from leaderboards.build import Board
+    from leaderboards.board import Board
 
 # Each module has a `render(boards) -> str`.
 FORMATS = {

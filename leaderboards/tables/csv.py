@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from leaderboards.build import Board, to_frame
+from leaderboards.board import Board
+from leaderboards.build import to_frame
 
 _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -16,8 +17,8 @@ _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def render(boards: Sequence[Board]) -> str:
     """All boards in one table; missing numbers are empty cells."""
     frame = to_frame(boards)
-    for name in ("data", "model"):
-        frame[name] = [harmless(text) for text in frame[name]]
+    for name in frame.select_dtypes(exclude="number"):
+        frame[name] = [harmless(text) if isinstance(text, str) else text for text in frame[name]]
     frame.columns = [harmless(str(name)) for name in frame.columns]
     text: str = frame.to_csv(index=False, lineterminator="\n")
     return text

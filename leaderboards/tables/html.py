@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit.errors import UsageError
-from evalkit.uncertainty.format import MISSING, with_error
-from leaderboards.build import Board
+from evalkit.uncertainty.format import MISSING
+from leaderboards.board import Board, beside, facts
 from leaderboards.tables import CONFLICT, LEGEND, LEVEL, marks
 
 _TEMPLATE = Path(__file__).with_name("leaderboard.html.jinja")
@@ -35,7 +35,8 @@ def render(boards: Sequence[Board]) -> str:
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
         boards=[(board, base64.b64encode(png([board])).decode("ascii")) for board in boards],
-        with_error=with_error,
+        facts=facts,
+        beside=beside,
         missing=MISSING,
         legend=[LEGEND, "bold is best"] + [f"≈ {LEVEL}"] * level + [f"‡ {CONFLICT}"] * conflict,
     )

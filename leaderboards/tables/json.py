@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from leaderboards.build import Board, Cell
+from leaderboards.board import Board, Cell
 
 
 def render(boards: Sequence[Board]) -> str:
@@ -21,6 +21,7 @@ def _board(board: Board) -> dict[str, Any]:
         "data": board.data,
         "data_fingerprint": board.fingerprint,
         "num_data": board.num_data,
+        **({"likelihood": True} if board.likelihood else {}),
         "sort": board.sort.label,
         "columns": [
             {
@@ -40,6 +41,7 @@ def _board(board: Board) -> dict[str, Any]:
                 "model": row.model,
                 "samples_fingerprint": row.fingerprint,
                 **({} if row.kimg is None else {"kimg": row.kimg}),
+                **({} if row.terms is None else {"terms": row.terms.to_dict()}),
                 "cells": {
                     column.label: None if cell is None else _cell(cell)
                     for column, cell in zip(board.columns, row.cells, strict=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evalkit.uncertainty.format import number, with_error
-from leaderboards.build import Board, Cell, Row
+from evalkit.uncertainty.format import number
+from leaderboards.board import Board, Cell, Row, beside, facts
 from leaderboards.tables import CONFLICT, LEGEND, LEVEL, marks
 
 _SPECIAL = {
@@ -29,17 +29,17 @@ def escape(text: str) -> str:
 def _table(board: Board) -> str:
     level, conflict = marks([board])
     legend = "; ".join([LEGEND, "bold is best", *([f"≈ {LEVEL}"] * level), *([f"‡ {CONFLICT}"] * conflict)])
-    caption = " ".join([f"{board.title}, ranked by {board.sort.heading}.", f"{legend}.", *board.notes])
-    headings = ["", "model", "n", *(column.heading for column in board.columns)]
+    caption = " ".join([f"{board.title}, ranked by {board.ranked_by}.", f"{legend}.", *board.notes])
+    headings = ["", *board.headings, *board.number_headings]
     lines = [
         r"\begin{table}",
         r"  \centering",
         rf"  \caption{{{escape(caption)}}}",
-        rf"  \begin{{tabular}}{{rl{'r' * (1 + len(board.columns))}}}",
+        rf"  \begin{{tabular}}{{rl{'r' * (len(headings) - 2)}}}",
         r"    \toprule",
         f"    {' & '.join(map(escape, headings))} \\\\",
         r"    \midrule",
-        *(f"    {_line(row)} \\\\" for row in board.rows),
+        *(f"    {_line(board, row)} \\\\" for row in board.rows),
         r"    \bottomrule",
         r"  \end{tabular}",
         r"\end{table}",
@@ -47,15 +47,16 @@ def _table(board: Board) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(row: Row) -> str:
+def _line(board: Board, row: Row) -> str:
     rank = "--" if row.rank is None else str(row.rank)
-    return " & ".join([rank, escape(row.model), escape(row.num), *(_cell(cell) for cell in row.cells)])
+    numbers = [text for cell in row.cells for text in (_cell(cell), *map(escape, beside(board, cell)))]
+    return " & ".join([rank, *map(escape, facts(row)), *numbers])
 
 
 def _cell(cell: Cell | None) -> str:
     if cell is None or cell.value is None:
         return "--"
-    text = with_error(cell.value, cell.standard_error)
+    text = cell.text
     if cell.best:
         # Math symbols do not follow \textbf, so the value alone is bold.
         value = number(cell.value, cell.standard_error)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from evalkit.uncertainty.format import MISSING, with_error
-from leaderboards.build import Board, Cell, Row
+from evalkit.uncertainty.format import MISSING
+from leaderboards.board import Board, Cell, Row, beside, facts
 from leaderboards.tables import CONFLICT, LEGEND, LEVEL, marks
 
 
@@ -17,13 +17,13 @@ def render(boards: Sequence[Board]) -> str:
 
 def section(board: Board) -> str:
     """Heading, table and notes of one board."""
-    headings = ["", "model", "n", *(escape(column.heading) for column in board.columns)]
-    lines = [headings, *(_line(row) for row in board.rows)]
+    headings = ["", *map(escape, (*board.headings, *board.number_headings))]
+    lines = [headings, *(_line(board, row) for row in board.rows)]
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(headings))]
     rule = ["-" * width if i == 1 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
     table = "\n".join(_padded(line, widths) for line in (headings, rule, *lines[1:]))
     notes = "".join(f"- {escape(note)}\n" for note in board.notes)
-    title = f"## {escape(board.title)}\n\nRanked by {escape(board.sort.heading)}.\n\n"
+    title = f"## {escape(board.title)}\n\nRanked by {escape(board.ranked_by)}.\n\n"
     return f"{title}{table}\n" + (f"\n{notes}" if notes else "")
 
 
@@ -35,16 +35,16 @@ def escape(text: str) -> str:
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)
 
 
-def _line(row: Row) -> list[str]:
+def _line(board: Board, row: Row) -> list[str]:
     rank = MISSING if row.rank is None else str(row.rank)
-    return [rank, escape(row.model), row.num, *(_cell(cell) for cell in row.cells)]
+    numbers = [text for cell in row.cells for text in (_cell(cell), *beside(board, cell))]
+    return [rank, *map(escape, facts(row)), *numbers]
 
 
 def _cell(cell: Cell | None) -> str:
     if cell is None or cell.value is None:
         return MISSING
-    text = with_error(cell.value, cell.standard_error)
-    text = f"**{text}**" if cell.best else text
+    text = f"**{cell.text}**" if cell.best else cell.text
     return text + (" ≈" if cell.level else "") + (" ‡" if cell.conflict else "")
 
 
