@@ -34,14 +34,15 @@ Int64Array = npt.NDArray[np.int64]
 UInt8Array = npt.NDArray[np.uint8]
 
 GROUP = 16  # images that are asked for at once
-WIDTH = 4  # numbers of a row: nats in two parts, and what tells images apart, in two
+WIDTH = 5  # numbers of a row: nats in three parts, and what tells images apart, in two
 
 
 class LikelihoodProbe:
     """Nats of real images; an `evalkit.engine.probes.Probe`.
 
-    A row holds four numbers: nats, rounded to float32, and the rest; and two whole numbers of 24 bits, of the
-    sha256 of the image, by which a metric counts how many images differ. `nats_of` and `distinct` read them.
+    A row holds five numbers: nats in float64, as a sum of three float32; and two whole numbers of 24 bits, of
+    the sha256 of the image, by which a metric counts how many images differ. `nats_of` and `distinct` read
+    them.
 
     Attributes:
         name: ``likelihood``, for progress.
@@ -113,9 +114,7 @@ class LikelihoodProbe:
                 f"{self._model.name} gives {nats[at]} nats for {self.source.item_name(int(places[at]))}; a "
                 "mean over the others would hide it: mend the model, or leave the image out of the data"
             )
-        high = nats.astype(np.float32)
-        low = (nats - high.astype(np.float64)).astype(np.float32)
-        return {"nats": np.stack([high, low, *_marks(floored)], axis=1)}
+        return {"nats": np.stack([*_parts(nats), *_marks(floored)], axis=1)}
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -241,13 +240,23 @@ def lacks_bound(spec: ProtocolSpec, model: Any) -> str | None:  # noqa: ANN401
 
 def nats_of(rows: Float64Array) -> Float64Array:
     """Nats of every image, ``(n,)``, from rows."""
-    nats: Float64Array = rows[:, 0] + rows[:, 1]
+    nats: Float64Array = (rows[:, 2] + rows[:, 1]) + rows[:, 0]
     return nats
 
 
 def distinct(rows: Float64Array) -> int:
     """How many images differ, from rows."""
-    return len(np.unique(rows[:, 2:], axis=0))
+    return len(np.unique(rows[:, 3:], axis=0))
+
+
+def _parts(nats: Float64Array) -> list[Float32Array]:
+    # Whose sum is the number again, to its last bit.
+    parts: list[Float32Array] = []
+    left = nats
+    for _ in range(3):
+        parts.append(left.astype(np.float32))
+        left = left - parts[-1].astype(np.float64)
+    return parts
 
 
 def _marks(images: UInt8Array) -> tuple[Float32Array, Float32Array]:

@@ -11,6 +11,7 @@ import torch
 from likelihoods import DIMS, LinearGaussian
 
 import evalkit
+from evalkit.engine.likelihood import _parts, nats_of
 from evalkit.errors import (
     CheckpointError,
     EvalkitError,
@@ -216,6 +217,21 @@ def test_any_k_is_a_protocol_of_its_own():
         catalog.select(["bpd_iwae"])
     with pytest.raises(UsageError, match="K = 007"):
         catalog.select(["bpd_iwae007"])
+
+
+def test_the_uniform_model_needs_eight_bits_exactly(tmp_path: Path):
+    for model in ("uniform", "uniform@native"):
+        (record,) = run(tmp_path, model, "bpd_exact", data="bundled:digits:test")
+        assert record.value == 8.0
+        assert record.standard_error == 0.0
+    (record,) = run(tmp_path, "uniform@5bit", "bpd_exact_5bit")
+    assert record.value == 5.0
+
+
+def test_rows_keep_every_bit_of_a_number():
+    nats = np.random.default_rng(0).normal(size=1000) * 10.0 ** np.arange(-3, 7).repeat(100)
+    rows = np.stack([*_parts(nats), *np.zeros((2, 1000))], axis=1)
+    assert np.array_equal(nats_of(rows), nats)
 
 
 def test_a_factory_may_make_a_likelihood(tmp_path: Path):

@@ -15,9 +15,6 @@ FOLDER = Path(os.environ.get("EVALKIT_GOLDEN") or Path(__file__).resolve().paren
 
 # Patterns of case names, and what they wait for.
 LATER = {
-    "likelihood metrics and models (VDVAE, NVAE, NCP-VAE)": (
-        "metrics/nll_dmol*", "likelihood_conventions*", "vdvae_*", "nvae_*", "ncp_*",
-    ),
     "restoration metrics and SRFlow": (
         "metrics/psnr_ssim*", "metrics/imresize_matlab*", "metrics/sr_space_*", "srflow_*",
     ),

@@ -1,4 +1,4 @@
-"""Trainers of the models in pairs: what an iteration does, that it can be taken up again, and what is refused."""
+"""Trainers of models in pairs: what an iteration does, that it can be taken up again, what is refused."""
 
 from __future__ import annotations
 
