@@ -48,6 +48,7 @@ class Likelihood:
         units: Of what is returned: ``nats`` or ``bits`` an image, ``nats/dim`` or ``bits/dim``.
         vouched: Whether a number above that of the uniform model is believed. Units are what is most often
             declared wrongly, so it is refused of somebody else's model; an untrained one may be vouched for.
+        note: What a reader of its numbers must know beside all this, in one sentence; or "".
 
     Raises:
         UsageError: A value cannot be, or two do not go together.
@@ -62,6 +63,7 @@ class Likelihood:
     num_importance: int | None = None
     units: Units = "nats"
     vouched: bool = True
+    note: str = ""
 
     def __post_init__(self) -> None:
         choices = {

@@ -73,8 +73,7 @@ def measure_likelihood(
         _DEQUANTISED[said.dequantisation],
         f"{said.bits} bits a level, {said.num_dims:,} dimensions",
     ]
-    if doubt is not None:
-        notes.append(doubt)
+    notes += [each for each in (said.note, doubt) if each]
     return [
         Measured(metric=spec.name, estimate=mean_estimate(each, notes=tuple(notes)), extras=extras, seed=seed)
     ]
