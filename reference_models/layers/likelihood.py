@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from evalkit.errors import UsageError, lookup
+from evalkit.errors import UsageError, nearest
 from evalkit.imaging.exact import exact_float32
 from reference_models.layers.batches import batch_size, in_batches
 from reference_models.layers.draws import Draws, SeedDraws
@@ -79,7 +79,11 @@ class LikelihoodModel(ABC):
             UsageError: There is no such setting (the nearest are offered), or a value cannot be.
         """
         for name in changes:
-            lookup(name, self.settings, f"setting of {self.name}'s sampling")
+            if name not in self.settings:
+                raise UsageError(
+                    f"{self.name} has no setting {name!r} of sampling (nearest: "
+                    f"{nearest(name, self.settings)}); it has {', '.join(self.settings)}"
+                )
         other = copy.copy(self)
         other.sampling = {**self.sampling, **changes}
         other.check_sampling(other.sampling)

@@ -251,7 +251,7 @@ def test_settings_of_sampling():
         ({"readjust_bn": -1}, "readjust_bn is -1; give a whole number from 0"),
         ({"readjust_batch": 1}, "readjust_batch is 1; give a whole number from 2"),
         ({"temperature": -1}, "the temperature is -1"),
-        ({"readjust": 1}, r"setting of small's sampling 'readjust' \(nearest: readjust_bn"),
+        ({"readjust": 1}, r"setting 'readjust' of sampling \(nearest: readjust_bn"),
     ):
         with pytest.raises(UsageError, match=words):
             model.with_sampling(**changes)

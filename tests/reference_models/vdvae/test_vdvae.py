@@ -146,7 +146,7 @@ def test_a_temperature_is_a_setting_of_sampling():
     with pytest.raises(UsageError, match="temperature is -1"):
         model.with_sampling(temperature=-1)
     with pytest.raises(
-        UsageError, match=r"setting of small's sampling 'temprature' \(nearest: temperature\)"
+        UsageError, match=r"setting 'temprature' of sampling \(nearest: temperature\)"
     ):
         model.with_sampling(temprature=0.5)
 
