@@ -137,7 +137,7 @@ PRESETS: Mapping[str, Single[NetworkConfig]] = {
     "cifar10": _on_nvae("cifar10", "CIFAR-10", width=128),
     "celeba_64": _on_nvae("celeba_64", "CelebA, 64x64", width=128),
     "tiny": Single(
-        network=NetworkConfig(classifier=ClassifierConfig(width=256)),
+        network=NetworkConfig(classifier=ClassifierConfig(width=128, depth=1)),
         about="grey images, 8x8, eight latents in one group: for tests and for two cores",
     ),
 }

@@ -97,7 +97,7 @@ def taken(proposals: Tensor, index: Tensor) -> Tensor:
 
 def effective_sample_size(log_r: Tensor) -> Tensor:
     """``(sum r)^2 / sum r^2`` over the last axis: from 1, one proposal has all the weight, to M."""
-    return torch.exp(2 * log_r.logsumexp(-1) - (2 * log_r).logsumexp(-1))
+    return log_r.softmax(-1).square().sum(-1).reciprocal()
 
 
 # ------------------------------------------------------------------------------------------ Langevin

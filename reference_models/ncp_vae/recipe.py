@@ -103,5 +103,5 @@ RECIPES: Mapping[str, Recipe] = {
     "mnist": _on_nvae("mnist"),
     "cifar10": _on_nvae("cifar10"),
     "celeba_64": _on_nvae("celeba_64"),
-    "tiny": Recipe(vae_kimg=200),
+    "tiny": Recipe(vae_kimg=200, vae=FlatRecipe(learning_rate=2e-3)),
 }
