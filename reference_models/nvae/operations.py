@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.distributed.nn
+import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -155,10 +155,26 @@ class BatchNorm(nn.BatchNorm2d):
         nn.Module._load_from_state_dict(self, *args, **kwargs)
 
 
-def _over_processes(value: Tensor) -> Tensor:
-    # Equal shares, so that the mean of means is the mean; gradients go back to every process.
-    total: Tensor = torch.distributed.nn.all_reduce(value)  # type: ignore[no-untyped-call]
+def _mean(value: Tensor) -> Tensor:
+    total = value.clone()
+    torch.distributed.all_reduce(total)
     return total / torch.distributed.get_world_size()
+
+
+class _OverProcesses(torch.autograd.Function):
+    # The mean over processes, of equal shares. What it costs one of them goes back to all.
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ANN401 - as torch has it
+        return _mean(value)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:  # noqa: ANN401 - as torch has it
+        return _mean(grads[0])
+
+
+def _over_processes(value: Tensor) -> Tensor:
+    found: Tensor = _OverProcesses.apply(value)
+    return found
 
 
 class BatchNormSwish(BatchNorm):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -143,24 +145,50 @@ def test_processes_share_what_they_begin_with():
     torch.testing.assert_close(first[1].bias, first[0].bias / 2)
 
 
-def test_statistics_of_all_processes_are_those_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch):
-    # Two halves of a batch on two processes, run here one after the other: each is told the other's mean.
-    x = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 + 1
-    halves = x.chunk(2)
-    whole = BatchNorm(3).train()
-    wanted = whole(x)
-    means = [half.mean((0, 2, 3)) for half in halves]
-    variances = [(half - sum(means)[:, None, None] / 2).square().mean((0, 2, 3)) for half in halves]
+def test_batch_norms_of_two_processes_are_those_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch):
+    # Two threads stand for processes; what each of them sums, it waits for.
+    barrier, sums = threading.Barrier(2, timeout=60), {}
+
+    def all_reduce(value: torch.Tensor) -> None:
+        sums[threading.get_ident()] = value.clone()
+        barrier.wait()
+        value.copy_(sum(sums.values()))
+        barrier.wait()
+
+    monkeypatch.setattr(operations.torch.distributed, "all_reduce", all_reduce)
     monkeypatch.setattr(operations.torch.distributed, "get_world_size", lambda: 2)
-    for mine in range(2):
-        others = iter([means[1 - mine], variances[1 - mine]])
-        monkeypatch.setattr(operations.torch.distributed.nn, "all_reduce", lambda v, o=others: v + next(o))
-        part = BatchNorm(3).train()
-        part.synchronised = True
-        torch.testing.assert_close(part(halves[mine]), wanted.chunk(2)[mine])
-        torch.testing.assert_close(part.running_mean, whole.running_mean)
-        torch.testing.assert_close(part.running_var, whole.running_var)
-        part.eval()(halves[mine])  # asks nobody
+    rng = torch.Generator().manual_seed(0)
+    x, weights = (torch.randn(6, 3, 4, 4, generator=rng) * 2 + 1 for _ in range(2))
+
+    def passed(norm: BatchNorm, part: torch.Tensor, by: torch.Tensor) -> list[torch.Tensor]:
+        part = part.clone().requires_grad_()
+        out = norm.train()(part)
+        out.mul(by).square().mean().backward()
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        return [
+            out.detach(),
+            part.grad,
+            norm.weight.grad,
+            norm.bias.grad,
+            norm.running_mean,
+            norm.running_var,
+        ]
+
+    wanted = passed(BatchNorm(3), x, weights)
+    norms = [BatchNorm(3), BatchNorm(3)]
+    for norm in norms:
+        norm.synchronised = True
+    with ThreadPoolExecutor(2) as pool:
+        halves = list(pool.map(passed, norms, x.chunk(2), weights.chunk(2)))
+    torch.testing.assert_close(torch.cat([half[0] for half in halves]), wanted[0])
+    # Each minds the mean of its own half, of which the whole's mean has half.
+    torch.testing.assert_close(torch.cat([half[1] for half in halves]) / 2, wanted[1])
+    for place in (2, 3):
+        torch.testing.assert_close((halves[0][place] + halves[1][place]) / 2, wanted[place])
+    for half in halves:
+        torch.testing.assert_close(half[4:], wanted[4:])
+    norms[0].eval()(x)  # asks nobody
 
 
 @pytest.mark.parametrize(
