@@ -379,3 +379,10 @@ def test_presets(name: str):
         assert len(convolutions) == facts["n_conv_layers_spectral"]
         assert sum(key.endswith("running_mean") for key in shapes) == facts["n_bn_layers"]
         assert sum(map(math.prod, parameters.values())) == facts["n_parameters"]
+
+
+@pytest.mark.parametrize("name", names_of("nvae_vdvae_results*"))
+def test_what_presets_say_was_published(name: str):
+    said = PRESETS["cifar10"].about
+    assert f"{facts_of(name)['nvae']['with_flows']['CIFAR-10']} bits/dim" in said
+    assert "importance-weighted bound of 1000 samples" in said
