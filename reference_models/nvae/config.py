@@ -270,7 +270,6 @@ PRESETS: Mapping[str, Single[NetworkConfig]] = {
             num_preprocess_cells=1,
             num_postprocess_blocks=1,
             num_postprocess_cells=1,
-            num_mixture_dec=5,
             num_nf=1,
             use_se=True,
             res_dist=True,
