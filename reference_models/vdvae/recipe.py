@@ -86,5 +86,5 @@ RECIPES: Mapping[str, Recipe] = {
     "ffhq256": _FFHQ256,
     "ffhq256-8bit": _FFHQ256,
     "ffhq1024": Recipe(batch=32, lr=0.00007, grad_clip=360.0, skip_threshold=500.0),
-    "tiny": Recipe(batch=32, lr=0.001, ema_rate=0.995),
+    "tiny": Recipe(batch=32, lr=0.01, adam_beta2=0.99, ema_rate=0.99),
 }
