@@ -19,12 +19,13 @@ from evalkit.errors import UsageError
 from reference_models.layers.checks import check_choice, check_positive, check_whole
 from reference_models.layers.draws import Draws
 from reference_models.layers.likelihood import LikelihoodModel
-from reference_models.ncp_vae import objective, sampling
 from reference_models.ncp_vae import prior as ncp
+from reference_models.ncp_vae import sampling
 from reference_models.ncp_vae.model import Network
 from reference_models.nvae.distributions import decoder
 from reference_models.nvae.evaluate import likelihood_of, to_levels
 from reference_models.nvae.model import Choose, Inference
+from reference_models.nvae.objective import inputs
 
 _WHAT = "sampling"
 
@@ -98,7 +99,7 @@ class Model(LikelihoodModel):
         return self._reweighted(inference.log_weight, inference, draws)
 
     def _explained(self, images: Tensor, draws: Draws) -> Inference:
-        return self.network.infer(objective.inputs(images, self.network.config.pixels, draws), draws)
+        return self.network.infer(inputs(images, self.network.config.pixels, draws), draws)
 
     def _reweighted(self, log_base: Tensor, inference: Inference, draws: Draws) -> Tensor:
         if self.sampling["prior"] == "base":

@@ -16,6 +16,7 @@ from reference_models.ncp_vae import objective
 from reference_models.ncp_vae.flat_vae import FlatVae
 from reference_models.ncp_vae.recipe import FlatRecipe
 from reference_models.nvae.model import Inference
+from reference_models.nvae.objective import inputs
 from reference_models.training.likelihood import LikelihoodTask
 from reference_models.training.task import Iteration, Report
 
@@ -46,7 +47,7 @@ class FlatTask(LikelihoodTask):
         self._opt.param_groups[0]["lr"] = rate
         images = objective.mirrored(iteration.feed.reals(self.batch).images, iteration.rng, recipe.mirror)
         draws = BatchDraws(len(images), iteration.rng)
-        x = objective.inputs(images, network.config.pixels, draws)
+        x = inputs(images, network.config.pixels, draws)
         self._opt.zero_grad(set_to_none=True)
         with self.precision.first_order(x.device):
             found: Inference = self._compiled(x, [draws.normal(shape) for shape in network.latent_shapes])

@@ -17,7 +17,6 @@ from torch import Tensor
 from reference_models.ncp_vae import prior as ncp
 from reference_models.ncp_vae.sampling import LogR
 from reference_models.nvae.model import Inference
-from reference_models.nvae.objective import inputs as inputs
 
 
 class Contrast(NamedTuple):

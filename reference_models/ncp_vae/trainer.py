@@ -22,6 +22,7 @@ from reference_models.ncp_vae.flat_trainer import FlatTask
 from reference_models.ncp_vae.flat_vae import FlatVae
 from reference_models.ncp_vae.model import Network
 from reference_models.ncp_vae.recipe import FlatRecipe, Recipe
+from reference_models.nvae.objective import inputs
 from reference_models.nvae.operations import BatchNorm
 from reference_models.nvae.trainer import NVAETask
 from reference_models.training.base import below, prefixed
@@ -104,7 +105,7 @@ class NCPTask(LikelihoodTask):
                 module.synchronised = group.size > 1
         images = objective.mirrored(iteration.feed.reals(recipe.batch).images, iteration.rng, recipe.mirror)
         draws = BatchDraws(len(images), iteration.rng)
-        x = objective.inputs(images, network.config.pixels, draws)
+        x = inputs(images, network.config.pixels, draws)
         with self.precision.first_order(x.device):
             with torch.no_grad():
                 inference = network.infer(x, draws)
