@@ -145,9 +145,7 @@ def test_a_temperature_is_a_setting_of_sampling():
     assert cold.identity != model.identity
     with pytest.raises(UsageError, match="temperature is -1"):
         model.with_sampling(temperature=-1)
-    with pytest.raises(
-        UsageError, match=r"setting 'temprature' of sampling \(nearest: temperature\)"
-    ):
+    with pytest.raises(UsageError, match=r"setting 'temprature' of sampling \(nearest: temperature\)"):
         model.with_sampling(temprature=0.5)
 
 
