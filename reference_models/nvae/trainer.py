@@ -69,6 +69,7 @@ class NVAETask(LikelihoodTask):
             betas=_BETAS,
             eps=_EPS,
             weight_decay=recipe.weight_decay,
+            foreach=True,  # of some hundred small tensors
         )
         self.optimisers: Mapping[str, torch.optim.Optimizer] = {"G": self._opt}
         self._alpha = balance(network.config.groups_per_scale)
