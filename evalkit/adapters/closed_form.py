@@ -51,11 +51,19 @@ def open_closed_form(spec: str, *, real: ImageSource | None = None) -> ClosedFor
     """
     given, options = spec, {}
     while found := _OPTION.search(given):
+        if found["name"] in options:
+            raise UsageError(f"{spec}: @{found['name']} was given twice; give it once")
         options[found["name"]] = found["value"]
         given = given[: found.start()]
     kind, _, data = given.partition(":")
-    if kind not in CLOSED_FORMS:
+    plain, at, _ = kind.partition("@")
+    if plain not in CLOSED_FORMS:
         return None
+    if at:
+        raise UsageError(
+            f"{spec}: after @ stands no option, or one before the data; options end the spelling, as in "
+            f"{plain}:bundled:digits:train@native, and are @native, @5bit, @k=16 and @smoothing=1"
+        )
     _check_options(spec, kind, options)
     bits = 5 if "5bit" in options else 8
     native = "native" in options

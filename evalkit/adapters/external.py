@@ -32,6 +32,7 @@ from evalkit.adapters.external_readers import (
     read_onnx,
     read_torchscript,
 )
+from evalkit.adapters.likelihood import FunctionLikelihood
 from evalkit.errors import CheckpointError, EvalkitError, UsageError, nearest
 from evalkit.imaging.quantise import RANGES
 from evalkit.sources.generated import RangeWording, round_floats
@@ -269,6 +270,13 @@ def load_external(
     elif match := _FACTORY.fullmatch(spec):
         made, identity = made_by(match["place"], match["name"], spec)
         if isinstance(made, HasLikelihood):
+            if z_dim is not None or value_range != "signed" or num_classes:
+                raise UsageError(
+                    f"{spec} makes a model with a likelihood, which is asked as it is; leave --z-dim, "
+                    "--range and --num-classes out"
+                )
+            if isinstance(made, FunctionLikelihood):
+                made.identity = identity
             return made  # it is asked for what it says of images, and has no latents to be tried
         loaded = loaded_from(made, identity, spec, device)
     else:

@@ -75,12 +75,13 @@ class Likelihood:
         }
         for name, (value, known) in choices.items():
             if value not in known:
-                near = f" (nearest: {nearest(value, list(known))})" if isinstance(value, str) else ""
+                words = [each for each in known if isinstance(each, str)]
+                near = f" (nearest: {nearest(value, words)})" if isinstance(value, str) and words else ""
                 raise UsageError(
                     f"a likelihood's {name} is {value!r}{near}; it is one of {', '.join(map(str, known))}"
                 )
-        sides = tuple(self.shape)
-        if len(sides) != 3 or sides[0] not in (1, 3) or min(sides) < 1:
+        sides = self.shape if isinstance(self.shape, (tuple, list)) else ()
+        if len(sides) != 3 or not all(map(_counts, sides)) or sides[0] not in (1, 3):
             raise UsageError(
                 f"a likelihood's shape is {self.shape!r}; give channels (1 or 3), height and width, such as "
                 "(3, 32, 32)"
@@ -91,18 +92,24 @@ class Likelihood:
                 "density (uniform, none) needs its scale, unit, signed or levels, and a probability has none"
             )
         if (self.kind == "iwae") != (self.num_importance is not None) or (
-            self.num_importance is not None and self.num_importance < 1
+            self.num_importance is not None and not _counts(self.num_importance)
         ):
             raise UsageError(
                 f"a likelihood of kind {self.kind!r} has num_importance={self.num_importance!r}; kind iwae "
-                "needs K, 1 or more, and the others have none"
+                "needs K, a whole number from 1 up, and the others have none"
             )
+        # Whatever it was given as: digests and comparisons know one spelling.
+        object.__setattr__(self, "shape", tuple(sides))
 
     @property
     def num_dims(self) -> int:
         """Dimensions of an image: channels times pixels."""
         channels, height, width = self.shape
         return channels * height * width
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def likelihood_of(model: Any) -> Likelihood:  # noqa: ANN401
@@ -127,7 +134,7 @@ def likelihood_of(model: Any) -> Likelihood:  # noqa: ANN401
         )
     if missing := [name for name in ("kind", "shape") if name not in said]:
         raise UsageError(f"{model.name}: its likelihood does not say its {' and '.join(missing)}")
-    return Likelihood(**{**said, "shape": tuple(said["shape"])})
+    return Likelihood(**said)
 
 
 class FunctionLikelihood:
@@ -136,16 +143,17 @@ class FunctionLikelihood:
     Attributes:
         name: How messages and records name it.
         likelihood: What it returns.
-        identity: None: nothing says when it changes, so that it is known by its answers.
+        identity: Digest of the source of the factory that made it, which its file's change changes; None of
+            an object. It is known by its first answers besides.
     """
 
-    identity = None
     num_classes = 0
 
     def __init__(self, function: Callable[..., Any], likelihood: Likelihood, name: str) -> None:
         """Takes the function, which is not called yet."""
         self.name = name
         self.likelihood = likelihood
+        self.identity: str | None = None
         self._function = function
         self._seeded = takes_seeds(function)
 

@@ -61,8 +61,8 @@ def open_model(
         if lacking:
             raise UsageError(
                 f"{type(spec).__name__} is no model that can be asked for images: it lacks "
-                f"{', '.join(lacking)}; "
-                "give module:factory, or a model of reference_models"
+                f"{', '.join(lacking)}; give module:factory, a model of reference_models, or a function as "
+                "evalkit.adapt (of latents) or evalkit.likelihood (of images) makes a model of it"
             )
         return spec
     spec = str(spec)

@@ -90,8 +90,9 @@ def sample(
     """Images of ``seeds``, each uint8 RGB ``(3, h, w)``.
 
     Raises:
-        UsageError: Labels or truncation do not fit the model.
+        UsageError: The model draws no images, or labels or truncation do not fit it.
     """
+    need(model, "Samples", "sampling")
     chosen = labels_for(seeds, labels, model.num_classes, model.name)
     check_truncation(model, truncation_psi, truncation_cutoff)
     options: dict[str, Any] = {}

@@ -106,6 +106,7 @@ def open_inputs(
                 truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff,
             )  # fmt: skip
         else:
+            _refuse_drawing_options(opened.name, truncation_psi, truncation_cutoff, labels, num, limit)
             samples = AnswersOnly(opened)
         num = None
     else:
@@ -147,6 +148,20 @@ def _refuse_model_options(
     if named := [name for name, there in given.items() if there]:
         raise UsageError(
             f"{', '.join(named)} belongs to a model, and --samples are images; name it with --model"
+        )
+
+
+def _refuse_drawing_options(
+    name: str, psi: float, cutoff: int | None, labels: int | str | None, num: int | None, limit: int | None
+) -> None:
+    given = {
+        "--truncation": psi != 1, "--truncation-cutoff": cutoff is not None, "--labels": labels is not None,
+        "--num": num is not None, "--limit": limit is not None,
+    }  # fmt: skip
+    if named := [option for option, there in given.items() if there]:
+        raise UsageError(
+            f"{', '.join(named)} says how images are drawn, and {name} draws none; leave it out "
+            "(--data-limit takes fewer real images)"
         )
 
 

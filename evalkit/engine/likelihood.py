@@ -75,7 +75,8 @@ class LikelihoodProbe:
         Raises:
             UsageError: The model says something of its likelihood that cannot be.
             ProtocolError: Its bits are not the protocol's.
-            SourceError: The images have another size than the model's.
+            UsageError: The images have another size than the model's.
+            SourceError: They are enlarged or grey in the model's eyes, and not in truth.
         """
         need(model, "HasLikelihood", spec.name)
         assert isinstance(spec.options, LikelihoodOptions)
@@ -266,6 +267,11 @@ def _marks(images: UInt8Array) -> tuple[Float32Array, Float32Array]:
     return np.array(parts[0], np.float32), np.array(parts[1], np.float32)
 
 
+def _kind_of(answered: object) -> str:
+    dtype = getattr(answered, "dtype", None)
+    return type(answered).__name__ if dtype is None else f"numbers of type {dtype}"
+
+
 def _row_of_numbers(ask: Callable[[], Any], num: int, name: str) -> Float64Array:
     # What a model answered, which may be somebody else's code.
     try:
@@ -278,12 +284,15 @@ def _row_of_numbers(ask: Callable[[], Any], num: int, name: str) -> Float64Array
             f"{name} was asked for the nats of {num} images and raised {type(error).__name__}: {first}"
         ) from error
     if hasattr(answered, "detach"):
-        answered = answered.detach().double().cpu().numpy()
+        answered = answered.detach().cpu()
+        answered = (answered if answered.is_complex() else answered.double()).numpy()
     try:
+        if np.iscomplexobj(answered):
+            raise TypeError
         found = np.asarray(answered, dtype=np.float64)
     except (TypeError, ValueError):
         raise CheckpointError(
-            f"{name} returned {type(answered).__name__} for {num} images; return {num} numbers, one an image"
+            f"{name} returned {_kind_of(answered)} for {num} images; return {num} numbers, one an image"
         ) from None
     if found.shape != (num,):
         raise CheckpointError(

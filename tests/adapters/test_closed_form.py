@@ -260,6 +260,12 @@ def test_other_spellings_are_left_to_others(spec):
         ("gaussian-pca:bundled:digits@native@k=2.5", "k is '2.5'; give a whole number from 0 up"),
         (f"gaussian-pca:{DIGITS}@k=64", "899 images of 64 dimensions have 1 to 63 components, and k is 64"),
         (f"gaussian-pca:{DIGITS}@k=0", "have 1 to 63 components, and k is 0"),
+        (
+            "uniform@8bit",
+            "after @ stands no option, or one before the data; options end the spelling, as in uni",
+        ),
+        ("uniform@5bit:3x8x8", "after @ stands no option, or one before the data"),
+        (f"gaussian-pca:{DIGITS}@k=3@k=4", "@k was given twice; give it once"),
         ("uniform:2x8x8", "write uniform:CxHxW with 1 or 3 channels"),
         ("uniform:3x0x8", "write uniform:CxHxW with 1 or 3 channels"),
         ("categorical:bundled:digit", "digit"),

@@ -134,6 +134,7 @@ def test_one_bad_image_is_named(tmp_path: Path):
         (lambda images: images.double().mean(), r"returned shape \(\) for 16 images; return \(16,\)"),
         (lambda images: 1 / 0, r"was asked for the nats of 16 images and raised ZeroDivisionError: division"),
         (lambda images: "many", r"returned str for 16 images; return 16 numbers"),
+        (lambda images: torch.full((len(images),), 300 + 1j), "returned numbers of type complex.* for 16"),
     ],
 )
 def test_answers_that_are_no_numbers_an_image(tmp_path: Path, answer, text: str):
@@ -171,9 +172,15 @@ def test_what_cannot_be_asked(
         ({"shape": (4, 8, 8)}, r"shape is \(4, 8, 8\); give channels \(1 or 3\), height and width"),
         ({"dequantisation": "uniform"}, "density=None; a density .* needs its scale"),
         ({"density": "unit"}, "a probability has none"),
-        ({"num_importance": 5}, "kind iwae needs K, 1 or more, and the others have none"),
-        ({"kind": "iwae"}, "kind iwae needs K, 1 or more"),
+        ({"num_importance": 5}, "kind iwae needs K, a whole number from 1 up, and the others have none"),
+        ({"kind": "iwae"}, "kind iwae needs K, a whole number"),
+        ({"kind": "iwae", "num_importance": 2.5}, "num_importance=2.5; kind iwae needs K, a whole number"),
+        ({"kind": "iwae", "num_importance": "10"}, "num_importance='10'; kind iwae needs K, a whole"),
         ({"units": "nat"}, r"units is 'nat' \(nearest: nats"),
+        ({"bits": "8"}, "bits is '8'; it is one of 8, 5"),
+        ({"dequantisation": "uniform", "density": "unti"}, r"density is 'unti' \(nearest: unit\)"),
+        ({"shape": 64}, "shape is 64; give channels"),
+        ({"shape": (1, 8.0, 8)}, r"shape is \(1, 8.0, 8\); give channels"),
     ],
 )
 def test_declarations_that_cannot_be(changed: dict, text: str):
@@ -234,13 +241,62 @@ def test_rows_keep_every_bit_of_a_number():
     assert np.array_equal(nats_of(rows), nats)
 
 
+FACTORY = """
+import evalkit, torch
+def build():
+    return evalkit.likelihood(nats, kind="exact", shape=(3, 8, 8), name="mine")
+def nats(images):
+    return torch.full((len(images),), 192.0)
+"""
+
+
 def test_a_factory_may_make_a_likelihood(tmp_path: Path):
-    (tmp_path / "mine.py").write_text(
-        "import evalkit, math, torch\n"
-        "def build():\n"
-        "    return evalkit.likelihood(lambda x: torch.full((len(x),), 192 * math.log(256)), kind='exact', "
-        "shape=(3, 8, 8))\n"
-    )
+    (tmp_path / "mine.py").write_text(FACTORY)
     (record,) = run(tmp_path, f"{tmp_path / 'mine.py'}:build", "bpd_exact")
-    assert record.value == pytest.approx(8.0, abs=1e-6)
+    assert record.value == pytest.approx(1 / math.log(2), abs=1e-6)
     assert record.samples.num == 0
+
+
+def test_rows_of_a_factory_that_was_edited_are_made_again(tmp_path: Path):
+    # The first answers, by which models without an identity are known, are the same.
+    source = (
+        "import evalkit, torch\n"
+        "def nats(images):\n"
+        f"    return torch.where(images[:, 0, 0, 0] == {IMAGES[100, 0, 0, 0]}, LAST, 200.0)\n"
+        "def build():\n"
+        "    return evalkit.likelihood(nats, kind='exact', shape=(1, 8, 8), name='mine')\n"
+    )
+    assert IMAGES[100, 0, 0, 0] not in IMAGES[:16, 0, 0, 0]
+    values = []
+    for last in ("190.0", "210.0"):
+        (tmp_path / "mine.py").write_text(source.replace("LAST", last))
+        (record,) = run(tmp_path, f"{tmp_path / 'mine.py'}:build", "bpd_exact")
+        values.append(record.value)
+    assert values[0] < 200 / (64 * math.log(2)) < values[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"truncation_psi": 0.5}, "--truncation says how images are drawn, and mine draws none"),
+        ({"labels": "uniform"}, "--labels says how images are drawn"),
+        ({"num": 5}, "--num says how images are drawn.*--data-limit takes fewer"),
+        ({"limit": 5}, "--limit says how images are drawn"),
+    ],
+)
+def test_options_of_drawing_are_no_options_of_a_likelihood(tmp_path: Path, given: dict, text: str):
+    with pytest.raises(UsageError, match=text):
+        run(tmp_path, uniform(), "bpd_exact", **given)
+
+
+def test_a_factorys_likelihood_takes_no_options_of_latents(tmp_path: Path):
+    (tmp_path / "mine.py").write_text(FACTORY)
+    with pytest.raises(UsageError, match="a model with a likelihood, which is asked as it is; leave --z-dim"):
+        run(tmp_path, f"{tmp_path / 'mine.py'}:build", "bpd_exact", z_dim=4)
+
+
+def test_a_likelihood_cannot_be_sampled():
+    from evalkit.engine import sampling
+
+    with pytest.raises(UsageError, match="sampling needs a model that draws images.*mine offers: HasLikelih"):
+        sampling.sample(uniform(), [0, 1])
