@@ -81,7 +81,7 @@ def test_the_list_is_what_can_be_converted(capsys):
     ("words", "message"),
     [
         ((1.99, "--from", "vdvae-nat"), "evalkit: unknown number 'vdvae-nat' (nearest: vdvae-nats"),
-        ((1.99, "--from", "nvae-nats"), "cannot be converted without the dimensions of an image"),
+        ((1.99, "--from", "nvae-nats"), "without the dimensions of an image; give --dims"),
         ((1.99, "--from", "nvae-nats", "--dims", "3x32"), "--dims 3x32: write CxHxW, such as 3x32x32"),
         ((1.99, "--from", "nvae-nats", "--dims", "0x2x2"), "0 dimensions: an image has 1 or more"),
         ((1.99, "--from", "density-unit", "--dims", 12), "depends on the levels of the images; give --bits"),

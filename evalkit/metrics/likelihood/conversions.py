@@ -18,6 +18,7 @@ from evalkit.metrics.likelihood.bits_per_dim import UNITS, convert, offset_bits
 
 __all__ = ["PRINTED", "Converted", "Dims", "Printed", "bits_per_dim_of", "converted"]
 
+_MOST_BITS = 16
 _RELEASE = "which release of the data (ImageNet32 and ImageNet64 have two)"
 _WEIGHTS = "averaged or raw weights"
 _K = "K, the posterior samples of an image"
@@ -236,6 +237,8 @@ def bits_per_dim_of(
     channels = size.channels or printed.channels
     if not math.isfinite(value):
         raise UsageError(f"{value} is no likelihood to convert; give a finite number")
+    if bits is not None and not 1 <= bits <= _MOST_BITS:
+        raise UsageError(f"--bits {bits}: a level has 1 to {_MOST_BITS} bits; give 8, or 5")
     if bits is not None and printed.bits is not None and bits != printed.bits:
         raise UsageError(
             f"{printed.name} is of {printed.bits}-bit images, and --bits {bits} was given; leave --bits out"
@@ -245,6 +248,12 @@ def bits_per_dim_of(
     if noise is not None:
         raise UsageError(
             f"{printed.name} has its offset already; --noise {noise} belongs to srflow-*: leave it out"
+        )
+    by_pixel = printed.units == "bits/pixel"
+    if "--dims" in printed.needs and (channels if by_pixel else size.num) is None:
+        raise UsageError(
+            f"{printed.name}: {UNITS[printed.units]} cannot be converted without the "
+            f"{'channels' if by_pixel else 'dimensions'} of an image; give --dims, such as --dims 3x32x32"
         )
     found = convert(value, printed.units, "bits/dim", num_dims=size.num, channels=channels)
     levels = printed.bits if bits is None else bits

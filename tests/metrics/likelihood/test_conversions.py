@@ -103,7 +103,8 @@ def test_doubtful_numbers_are_told():
         ((1.0, "srflow-nll"), {"noise": 0}, "--noise 0: q is 1 or more"),
         ((1.0, "vdvae-bpd"), {"noise": 256}, "--noise 256 belongs to srflow-"),
         ((1.0, "ddpm-bpd"), {"bits": 5}, "ddpm-bpd is of 8-bit images, and --bits 5 was given"),
-        ((1.0, "bits/dim"), {"bits": 0}, "bits = 0"),
+        ((1.0, "bits/dim"), {"bits": 0}, "--bits 0: a level has 1 to 16 bits; give 8, or 5"),
+        ((1.0, "bits/dim"), {"bits": 99}, "--bits 99: a level has 1 to 16 bits"),
     ],
     ids=lambda value: str(value)[:20],
 )
