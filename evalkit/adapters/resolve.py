@@ -55,6 +55,11 @@ def open_model(
     if not isinstance(spec, (str, Path)):
         if isinstance(spec, HasLikelihood):
             return spec  # whether it can be asked for images too is looked at when it is
+        if hasattr(spec, "nats") and not hasattr(spec, "sample"):
+            raise UsageError(
+                f"{type(spec).__name__} has nats, and a model that says how likely images are needs name and "
+                "likelihood beside it; give it both, or make one of the function by evalkit.likelihood"
+            )
         lacking = [
             name for name in ("sample", "name", "resolution", "num_classes") if not hasattr(spec, name)
         ]

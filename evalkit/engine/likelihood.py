@@ -34,6 +34,7 @@ Int64Array = npt.NDArray[np.int64]
 UInt8Array = npt.NDArray[np.uint8]
 
 GROUP = 16  # images that are asked for at once
+_MOST_NATS = 1e30  # of an image; rows hold no more, and no image needs as many
 WIDTH = 5  # numbers of a row: nats in three parts, and what tells images apart, in two
 
 
@@ -108,7 +109,7 @@ class LikelihoodProbe:
         if not self.likelihood.floors_itself:
             images = floored
         nats = self._weighted(images, places) if self._streams else self._asked(images, places)
-        wrong = np.flatnonzero(~np.isfinite(nats))
+        wrong = np.flatnonzero(~(np.abs(nats) < _MOST_NATS))
         if len(wrong):
             at = int(wrong[0])
             raise MetricError(
@@ -151,7 +152,8 @@ class LikelihoodProbe:
         import torch
 
         said = self.likelihood
-        given = torch.from_numpy(images)
+        # Copies: what a model does to its input in place must reach neither its next answer nor the digests.
+        given = torch.from_numpy(images.copy())
         if said.dequantisation == "uniform":
             assert said.density is not None
             # One noise an image, whatever is asked of it: bounds of one image are then of one density.

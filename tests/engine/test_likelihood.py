@@ -117,6 +117,35 @@ def test_functions_declare_their_units_and_the_wrong_ones_are_noticed(tmp_path: 
     assert any("worse than the uniform model" in note for note in record.notes)
 
 
+def test_a_model_may_overwrite_its_input(tmp_path: Path):
+    class Careless(LinearGaussian):
+        def log_weights(self, images, *, seeds):
+            found = super().log_weights(images.clone(), seeds=seeds)
+            images.zero_()
+            return found
+
+    (expected,) = run(tmp_path / "a", LinearGaussian(), "bpd_iwae3")
+    (record,) = run(tmp_path / "b", Careless(), "bpd_iwae3")
+    assert (record.value, record.extras) == (expected.value, expected.extras)
+
+
+@pytest.mark.parametrize("nats", [math.inf, -math.inf, 1e39])
+def test_numbers_that_are_none_are_named(tmp_path: Path, nats: float):
+    with pytest.raises(MetricError, match=r"mine gives \S+ nats for image 0 of .*; a mean over the others"):
+        run(tmp_path, uniform(nats), "bpd_exact")
+
+
+def test_an_object_is_told_what_it_lacks(tmp_path: Path):
+    class Nameless:
+        likelihood = {"kind": "exact", "shape": (1, 8, 8)}  # noqa: RUF012
+
+        def nats(self, images, *, seeds):
+            return torch.full((len(images),), 300.0)
+
+    with pytest.raises(UsageError, match="Nameless has nats, and a model .* needs name and likelihood"):
+        run(tmp_path, Nameless(), "bpd_exact")
+
+
 def test_one_bad_image_is_named(tmp_path: Path):
     def nats(images):
         found = torch.full((len(images),), 300.0)
