@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
@@ -35,7 +35,9 @@ _OPTION = re.compile(r"@(?P<name>native|5bit|k|smoothing)(=(?P<value>[^@=]*))?$"
 _SIZE = re.compile(r"(?P<c>\d{1,6})x(?P<h>\d{1,6})x(?P<w>\d{1,6})")
 
 
-def open_closed_form(spec: str, *, real: ImageSource | None = None) -> ClosedForm | None:
+def open_closed_form(
+    spec: str, *, real: ImageSource | None = None, root: Path | None = None, download: bool = False
+) -> ClosedForm | None:
     """The model behind a spelling of `CLOSED_FORMS`; None where it is none.
 
     Options follow an @ at the end: ``@native`` takes images that were enlarged, or are grey, at their own
@@ -44,6 +46,8 @@ def open_closed_form(spec: str, *, real: ImageSource | None = None) -> ClosedFor
     Args:
         spec: ``uniform``, ``uniform:3x32x32``, ``categorical:DATA``, ``gaussian-pca:DATA@native@k=8`` …
         real: The images to be judged, whose size ``uniform`` takes where it is not told another.
+        root: Where data sets that it is fitted to lie (`evalkit.sources.resolve.resolve`).
+        download: Whether they may be downloaded.
 
     Raises:
         UsageError: An option is unknown, is not the model's or cannot be; or there are no images.
@@ -68,12 +72,15 @@ def open_closed_form(spec: str, *, real: ImageSource | None = None) -> ClosedFor
     bits = 5 if "5bit" in options else 8
     native = "native" in options
     if kind == "uniform":
-        return Uniform(spec, _uniform_shape(spec, data, native, real), bits)
+        shape = _given_shape(spec, data, native)
+        if shape is None:
+            shape = _shape_of(_images(data, root, download) if data else _judged(spec, real), native)
+        return Uniform(spec, shape, bits)
     if not data:
         raise UsageError(
             f"{spec} is fitted to images; say which: {kind}:DATA, such as {kind}:bundled:digits:train"
         )
-    source = _images(data)
+    source = _images(data, root, download)
     shape = _shape_of(source, native)
     levels = _levels(source, shape, bits)
     if kind == "categorical":
@@ -113,8 +120,8 @@ def _number(spec: str, name: str, options: Mapping[str, str | None], usual: floa
     return value
 
 
-def _images(data: Any) -> ImageSource:  # noqa: ANN401 - what `resolve` takes
-    source = resolve(data)
+def _images(data: str, root: Path | None, download: bool) -> ImageSource:
+    source = resolve(data, root=root, download=download)
     if not isinstance(source, ImageSource):
         raise SourceError(
             f"{source.spec} holds statistics of images, and a model is fitted to images themselves"
@@ -124,19 +131,25 @@ def _images(data: Any) -> ImageSource:  # noqa: ANN401 - what `resolve` takes
     return source
 
 
-def _uniform_shape(spec: str, data: str, native: bool, real: ImageSource | None) -> Shape:
-    if (size := _SIZE.fullmatch(data)) is not None:
-        shape = Shape(int(size["c"]), int(size["h"]), int(size["w"]))
-        if native or shape.channels not in (1, 3) or not shape.dims:
-            raise UsageError(
-                f"{spec}: write uniform:CxHxW with 1 or 3 channels and no @native, as in uniform:3x32x32"
-            )
-        return shape
-    if data:
-        return _shape_of(_images(data), native)
+def _given_shape(spec: str, data: str, native: bool) -> Shape | None:
+    size = _SIZE.fullmatch(data)
+    if size is None:
+        return None
+    shape = Shape(int(size["c"]), int(size["h"]), int(size["w"]))
+    if native or shape.channels not in (1, 3) or not shape.dims:
+        raise UsageError(
+            f"{spec}: write uniform:CxHxW with 1 or 3 channels and no @native, as in uniform:3x32x32"
+        )
+    return shape
+
+
+def _judged(spec: str, real: ImageSource | None) -> ImageSource:
     if real is None:
-        raise UsageError(f"{spec} needs the size of the images: give --data, or write uniform:3x32x32")
-    return _shape_of(real, native)
+        raise UsageError(
+            f"{spec} needs the size of the images: give --data (images, not statistics of them), or write "
+            "uniform:3x32x32"
+        )
+    return real
 
 
 def _each(source: ImageSource) -> Iterator[UInt8Array]:

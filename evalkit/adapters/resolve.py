@@ -34,6 +34,8 @@ def open_model(
     num_classes: int = 0,
     device: str = "cpu",
     real: ImageSource | None = None,
+    root: Path | None = None,
+    download: bool = False,
 ) -> Any:  # noqa: ANN401 - models are known by shape (`evalkit.adapters.capabilities`)
     """The model behind ``spec``, ready to sample on ``device``.
 
@@ -47,6 +49,8 @@ def open_model(
         num_classes: Number of classes of a conditional model from outside.
         device: Where it runs.
         real: The images that it will be held against, where there are some.
+        root: Where data sets that a model in closed form is fitted to lie.
+        download: Whether they may be downloaded.
 
     Raises:
         UsageError: The spelling is none of these.
@@ -73,7 +77,7 @@ def open_model(
     spec = str(spec)
     if spec.partition(":")[0].partition("@")[0] in CLOSED_FORMS:
         _refuse_options(spec, z_dim, value_range, num_classes)
-        return open_closed_form(spec, real=real)
+        return open_closed_form(spec, real=real, root=root, download=download)
     if reference_models is not None:
         found = reference_models.open_model(spec, device=device)
         if found is not None:

@@ -96,6 +96,7 @@ def open_inputs(
         opened = open_model(
             model, reference_models, z_dim=z_dim, value_range=value_range, num_classes=num_classes,
             device=pick_device(device, world()), real=real if isinstance(real, ImageSource) else None,
+            root=root, download=download,
         )  # fmt: skip
         opened = with_sampling(opened, sampling or {})
         known = real.labels if labels is None and isinstance(real, ImageSource) else None

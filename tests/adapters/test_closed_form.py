@@ -239,6 +239,12 @@ def test_uniform_takes_the_size_of_what_is_judged():
         open_closed_form("uniform")
 
 
+@pytest.mark.parametrize("spec", ["categorical:mnist:train", "uniform:mnist:test"])
+def test_data_sets_are_looked_for_where_the_run_says(tmp_path, spec):
+    with pytest.raises(SourceError, match=f"{tmp_path}.*--download"):
+        open_closed_form(spec, root=tmp_path)
+
+
 @pytest.mark.parametrize("spec", ["stylegan2:tiny-random", "package.module:factory", "model.safetensors", ""])
 def test_other_spellings_are_left_to_others(spec):
     assert open_closed_form(spec) is None
