@@ -35,6 +35,8 @@ from evalkit.records.store import RecordStore, read_records, slug
 
 TRAIN, TEST = "bundled:digits:train", "bundled:digits:test"
 METRICS = "fd_mini,kd_mini,prdc_mini"
+BOUND = "bpd_iwae100"  # the bound of the table; records hold others too
+BOUNDS = f"bpd_elbo,{BOUND}"
 EQUIVARIANCE = ("eqt_int", "eqt_frac", "eqr")  # of networks at 32x32 as well
 LARGE = """They show equivariance after training, for which the networks at 8x8 are too small: rotations need
 more than 12 pixels. They were trained long enough to draw strokes, not the squares' edges, so their fd_mini
@@ -57,6 +59,8 @@ class Reference:
         fit: How the images reach the network's side: ``native`` learns the digits at their own 8x8,
             ``exact`` their squares of 4x4 as they are, at 32x32.
         settings: Values that differ from the preset's, as ``evalkit train --set`` takes them.
+        bounds: Metrics of its likelihood, with commas, where it has one.
+        also: The same network under other settings of sampling, by its title with them.
     """
 
     name: str
@@ -66,6 +70,8 @@ class Reference:
     kimg: float
     fit: str = "native"
     settings: tuple[str, ...] = ()
+    bounds: str = ""
+    also: Mapping[str, Mapping[str, object]] = dataclasses.field(default_factory=dict)
 
     @property
     def is_large(self) -> bool:
@@ -98,6 +104,17 @@ REFERENCES: Mapping[str, Reference] = {
             preset="tiny-r",
             kimg=52,
             settings=("generator.margin_size=4",),
+        ),
+        Reference(name="vdvae", title="VDVAE", model="vdvae", kimg=150, bounds=BOUNDS),
+        Reference(name="nvae", title="NVAE", model="nvae", kimg=36, bounds=BOUNDS),
+        # The first 200 kimg train its VAE.
+        Reference(
+            name="ncp-vae",
+            title="NCP-VAE",
+            model="ncp_vae",
+            kimg=500,
+            bounds=BOUNDS,
+            also={"VAE of NCP-VAE": {"prior": "base"}},
         ),
         # Rotations need images larger than their filters.
         Reference(
@@ -163,19 +180,23 @@ def measure(reference: Reference, networks: Path, records: Path, device: str) ->
     import reference_models
     from evalkit.engine.progress import reporter
 
-    name = f"{reference.title} (reference)"
     model = reference_models.load_checkpoint(networks / f"{reference.name}.safetensors")
     model.name = f"{reference.name}.safetensors"
     asked = {METRICS: NUM, **({",".join(EQUIVARIANCE): NUM_MOVED} if reference.is_large else {})}
+    if reference.bounds:
+        asked[reference.bounds] = NUM
     made = [
         portable(record)
+        for title, settings in {reference.title: {}, **reference.also}.items()
         for metrics, num in asked.items()
         for record in evalkit.evaluate(
-            model=model, data=TEST, metrics=metrics, num=num, name=name, data_name="digits", output=None,
-            device=device, reporter=reporter(),
+            model=model, data=TEST, metrics=metrics, num=num, name=f"{title} (reference)",
+            data_name="digits", sampling=settings, output=None, device=device, reporter=reporter(),
         )
     ]  # fmt: skip
-    shutil.rmtree(records / "digits" / slug(name), ignore_errors=True)  # an older network's
+    for record in made:  # those of an older network
+        assert record.data is not None
+        shutil.rmtree(records / slug(record.data.name) / slug(record.samples.name), ignore_errors=True)
     store = RecordStore(records)
     for record in made:
         store.append(record)
@@ -245,9 +266,12 @@ def table(folder: Path) -> str:
         trained = json.loads(network.with_suffix(".json").read_text())
         large = reference.is_large
         preset = ", ".join(f"`{word}`" for word in (reference.preset, *reference.settings))
+        columns = [("fd_mini", 4), *((name, 1) for name in EQUIVARIANCE if large)]
+        if not large:
+            columns.append((BOUND, 3))
         shown = [
             _shown(found.get((f"{reference.title} (reference)", metric)), digits)
-            for metric, digits in [("fd_mini", 4), *((name, 1) for name in EQUIVARIANCE if large)]
+            for metric, digits in columns
         ]
         rows.append(
             [
@@ -264,6 +288,7 @@ def table(folder: Path) -> str:
         "seconds of training",
         "fd_mini (95 % interval)",
         *(f"{name}, dB" for name in EQUIVARIANCE if large),
+        *([] if large else [f"{BOUND}, bits/dim"]),
         "bytes",
     ]
     return markdown(headings, rows)
@@ -297,7 +322,7 @@ others had their share of the machine. Written by `benchmarks/references.py`.{pu
 
 {table(folder)}
 
-`NAME.safetensors` and `NAME.json` are the average of the generator, `NAME.run.json` the settings of its
+`NAME.safetensors` and `NAME.json` are the network to sample from, `NAME.run.json` the settings of its
 training, `NAME.curves.png` and `NAME.samples.png` what it looked like, `records/` what was measured.
 
     evalkit run --model {shown}/{first}.safetensors --data {TEST} --metrics mini
@@ -360,7 +385,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for home in homes:
             print(table(home))
         return 0
-    names = {f"{reference.title} (reference)" for reference in chosen}
+    names = {f"{title} (reference)" for each in chosen for title in (each.title, *each.also)}
     on_file = [home / "records" for home in homes]
     filed = [record for folder in on_file if folder.is_dir() for record in read_records(folder)]
     filed = [record for record in filed if record.samples.name in names]

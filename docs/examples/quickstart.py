@@ -36,6 +36,8 @@ TRAIN, TEST = "bundled:digits:train", "bundled:digits:test"
 # Protocols on the bundled network, so nothing is downloaded. `is_mini` is left out: it asks which of the
 # classes of CIFAR-10 an image shows, and digits are none of them.
 METRICS = "fd_mini,kd_mini,prdc_mini"
+# Of networks that say how likely images are: bits per dimension, by a bound of ten posterior samples.
+LIKELIHOOD = "bpd_iwae10"
 # Networks that `make references` trained on the same half, and their names in tables.
 REFERENCES = Path(leaderboards.__file__).parent / "references" / "digits"
 TITLES = {
@@ -44,6 +46,9 @@ TITLES = {
     "stylegan2": "StyleGAN2",
     "stylegan3-t": "StyleGAN3-T",
     "stylegan3-r": "StyleGAN3-R",
+    "vdvae": "VDVAE",
+    "nvae": "NVAE",
+    "ncp-vae": "NCP-VAE",
 }
 SIDE, SCALE, WHITE = 8, 4, 16  # a digit is 8x8 levels from 0 to 16; its image shows each as a square of 4x4
 
@@ -158,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         evalkit.evaluate(
             **images,
             data=TEST,
-            metrics=METRICS,
+            metrics=f"{METRICS},{LIKELIHOOD}" if hasattr(images.get("model"), "likelihood") else METRICS,
             name=name,
             data_name="digits",
             output=output / "records",
