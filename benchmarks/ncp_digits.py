@@ -84,8 +84,8 @@ def improvement(base: Distance, better: Distance) -> Difference:
 
 
 def settings(quick: bool) -> list[dict[str, Any]]:
-    """The priors that are compared, the base prior first."""
-    proposals, steps = (PROPOSALS[:2], STEPS[:1]) if quick else (PROPOSALS, STEPS)
+    """The priors that are compared, the base prior first; of a quick look one other."""
+    proposals, steps = (PROPOSALS[1:2], ()) if quick else (PROPOSALS, STEPS)
     return [
         dict(BASE),
         *({"method": "sir", "proposals": each} for each in proposals),

@@ -77,6 +77,7 @@ class ClosedForm(ABC):
             "kind": "exact",
             "bits": bits,
             "dequantisation": self._DEQUANTISATION,
+            "vouched": True,
             "density": self._DENSITY,
             "shape": shape[:3],
         }

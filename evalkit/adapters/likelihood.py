@@ -62,7 +62,7 @@ class Likelihood:
     density: Density | None = None
     num_importance: int | None = None
     units: Units = "nats"
-    vouched: bool = True
+    vouched: bool = False
     note: str = ""
 
     def __post_init__(self) -> None:

@@ -53,11 +53,11 @@ class SeedDraws:
 
     def normal(self, shape: Sequence[int]) -> Tensor:
         """Standard normal float32 ``(n, *shape)``."""
-        return self._stacked([torch.randn(*shape, generator=each) for each in self._generators], shape)
+        return self._stacked([torch.randn(tuple(shape), generator=each) for each in self._generators], shape)
 
     def uniform(self, shape: Sequence[int]) -> Tensor:
         """Uniform float32 ``(n, *shape)``."""
-        return self._stacked([torch.rand(*shape, generator=each) for each in self._generators], shape)
+        return self._stacked([torch.rand(tuple(shape), generator=each) for each in self._generators], shape)
 
     def _stacked(self, drawn: list[Tensor], shape: Sequence[int]) -> Tensor:
         return (torch.stack(drawn) if drawn else torch.empty(0, *shape)).to(self._device)

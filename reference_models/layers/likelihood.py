@@ -113,7 +113,8 @@ class LikelihoodModel(ABC):
         ``kind`` (``exact``, ``elbo``), ``bits`` (8 or 5), ``floors_itself`` (True: of 5 bits, the network is
         given all 8 and floors what its likelihood is of), ``dequantisation`` (``discrete`` for a probability
         of the levels, ``none`` for a density at them), ``density`` (scale of such a density: ``unit``,
-        ``signed``, ``levels``; None for a probability), ``shape`` (c, h, w).
+        ``signed``, ``levels``; None for a probability), ``shape`` (c, h, w), ``vouched`` (True: an untrained
+        network may need more bits than the uniform model).
         """
 
     @abstractmethod

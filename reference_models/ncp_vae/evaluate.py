@@ -79,8 +79,8 @@ class Model(LikelihoodModel):
             return found
         num = self.sampling["partition_draws"]
         note = (
-            f"partition functions are estimated from {num:,} draws a group of latents, too low on average: the "
-            "number is a little too good"
+            f"partition functions are estimated from {num:,} draws a group of latents, too low on average: "
+            "the number is a little too good"
         )
         return {**found, "note": note}
 

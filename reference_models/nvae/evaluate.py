@@ -100,6 +100,7 @@ def likelihood_of(config: NetworkConfig) -> Mapping[str, Any]:
         "kind": "elbo",
         "bits": config.num_x_bits,
         "dequantisation": "none" if normal else "discrete",
+        "vouched": True,
         "density": "signed" if normal else None,
         "shape": (config.img_channels, config.data_side, config.data_side),
     }

@@ -34,6 +34,7 @@ class Model(LikelihoodModel):
             "bits": config.bits,
             "floors_itself": True,
             "dequantisation": "discrete",
+            "vouched": True,
             "density": None,
             "shape": (config.img_channels, side, side),
         }

@@ -119,6 +119,9 @@ def test_the_leaderboard_comes_out_in_order_and_twice_alike(
     said = capsys.readouterr()
     assert "**" in said.out
     frame = pd.read_csv(tmp_path / "out" / "leaderboard.csv").set_index("model")
+    likelihoods = frame[frame["data"] == "digits (8x8 grey)"]
+    assert {"VDVAE (reference)", "NVAE (reference)", "NCP-VAE (reference)"} == set(likelihoods.index)
+    frame = frame[frame["data"] == "digits"]
     assert frame.index[0] == "real images"
     assert frame.index[-1] == "uniform noise"
     references = quickstart.load_references(quickstart.REFERENCES)

@@ -10,7 +10,8 @@ Laws of a probability p of whole images, whatever the model:
   an untrained network may.
 
 The first two hold for bounds and for uniform dequantisation in expectation, so that a number which was drawn
-must miss by more than its error. A density without dequantisation obeys none of them.
+must miss by more than its error. A density without dequantisation need not hold to them; one that breaks them
+lies above what levels can have, and is refused too.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def check_plausible(
         name: The model's, for messages.
         kind: ``exact``, ``elbo`` or ``iwae``.
         dequantisation: ``discrete``, ``uniform``, ``variational``, or ``none``: a density at the levels
-            themselves, of which only the last law is asked.
+            themselves.
         scale: Of a density, as it was given to `discretised`.
 
     Returns:
@@ -108,21 +109,20 @@ def check_plausible(
     check_finite(nats, name)
     declared = _Declared(float(nats.mean()), num_dims, bits, units, scale)
     drawn = kind != "exact" or dequantisation != "discrete"
-    if dequantisation != "none":
-        if not drawn and nats.min() < 0 <= nats.mean():
-            at = int(nats.argmin())
-            raise MetricError(
-                f"{name} gives {nats[at]:.6g} nats for image {at}, a probability above 1, which is none; a "
-                "likelihood of levels cannot be negative: if it is a density, declare its dequantisation and "
-                "its scale"
-            )
-        least = smallest_mean(len(nats), num_distinct)
-        error = float(nats.std(ddof=1)) / math.sqrt(len(nats)) if drawn and len(nats) > 1 else 0.0
-        slack = _ERRORS * error + _ROUNDING * max(abs(declared.nats), least)
-        if declared.nats + slack < 0:
-            raise MetricError(declared.negative(name, least))
-        if declared.nats + slack < least:
-            raise MetricError(declared.too_likely(name, num_distinct, least))
+    if not drawn and nats.min() < 0 <= nats.mean():
+        at = int(nats.argmin())
+        raise MetricError(
+            f"{name} gives {nats[at]:.6g} nats for image {at}, a probability above 1, which is none; a "
+            "likelihood of levels cannot be negative: if it is a density, declare its dequantisation and "
+            "its scale"
+        )
+    least = smallest_mean(len(nats), num_distinct)
+    error = float(nats.std(ddof=1)) / math.sqrt(len(nats)) if drawn and len(nats) > 1 else 0.0
+    slack = _ERRORS * error + _ROUNDING * max(abs(declared.nats), least)
+    if declared.nats + slack < 0:
+        raise MetricError(declared.negative(name, least))
+    if declared.nats + slack < least:
+        raise MetricError(declared.too_likely(name, num_distinct, least))
     return declared.worse_than_uniform(name)
 
 

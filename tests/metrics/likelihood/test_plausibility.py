@@ -73,8 +73,10 @@ def test_probabilities_above_one_are_refused():
         check(-values, dequantisation="uniform", scale="unit")
 
 
-def test_a_density_at_the_levels_obeys_no_law_but_the_uniform_one():
-    assert check(spread(-5000.0), dequantisation="none", scale="signed") is None
+def test_a_density_at_the_levels_is_refused_above_what_levels_can_have():
+    with pytest.raises(MetricError, match="probability above 1"):
+        check(spread(-5000.0), dequantisation="none", scale="signed")
+    assert check(spread(2.0 * DIMS), dequantisation="none", scale="signed") is None
     assert "worse than the uniform" in check(spread(9.0 * DIMS), dequantisation="none", scale="signed")
 
 
