@@ -280,6 +280,12 @@ def table(folder: Path) -> str:
                 f"{network.stat().st_size:,}",
             ]
         )  # fmt: skip
+        for title, given in reference.also.items():
+            words = ", ".join(f"`--sampling {name}={value}`" for name, value in given.items())
+            again = [
+                _shown(found.get((f"{title} (reference)", metric)), digits) for metric, digits in columns
+            ]
+            rows.append([title, f"`{reference.model}`", f"the same network, {words}", "", "", *again, ""])
     headings = [
         "network",
         "model",
@@ -312,7 +318,9 @@ def readme(folder: Path) -> str:
     )
     title = "Reference networks on handwritten digits" + (" at 32x32" if large else "")
     purpose = f"\n\n{LARGE}" if large else ""
-    moved = f"; equivariance with {NUM_MOVED}" if large else ""
+    moved = (
+        f"; equivariance with {NUM_MOVED}" if large else "; likelihoods are of all those images, as 8x8 grey"
+    )
     shown = "leaderboards/references/" + ("digits32" if large else "digits")
     return f"""# {title}
 

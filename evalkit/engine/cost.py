@@ -49,7 +49,7 @@ class ModelStepCost:
         name: What it serves.
         num_rows: Draws.
         num_stored: Draws whose rows are on file.
-        images: Images the model has still to make.
+        images: Images the model has still to make, or to judge.
         megabytes: Size of the rows on disk when all are there.
         seconds: Estimated time, from one measured group of draws; None where something could not be loaded.
         problem: Why it could not be loaded.
@@ -68,8 +68,8 @@ class ModelStepCost:
         """What it costs, in words."""
         took = "" if self.seconds is None else f", about {_duration(self.seconds)}"
         return (
-            f"{self.name}: {self.num_rows - self.num_stored:,} rows to compute, {self.images:,} images of "
-            f"the model{took}"
+            f"{self.name}: {self.num_rows - self.num_stored:,} rows to compute, {self.images:,} images "
+            f"through the model{took}"
         )
 
 

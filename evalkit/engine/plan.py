@@ -230,11 +230,8 @@ def _measurement(
 
 
 def _of_real_images(spec: ProtocolSpec, data: ImageSource | ReferenceStatistics | None) -> Measurement:
-    if data is None:
-        raise UsageError(
-            f"{spec.name} is the likelihood of real images; name them with --data (a test set that the model "
-            "was not trained on)"
-        )
+    check_named(spec, data)
+    assert data is not None
     if isinstance(data, ReferenceStatistics):
         raise ProtocolError(
             f"{spec.name} needs the real images themselves and {data.spec} holds only their mean and "
@@ -243,6 +240,19 @@ def _of_real_images(spec: ProtocolSpec, data: ImageSource | ReferenceStatistics 
     num_real = len(data) if spec.num_real is None else min(spec.num_real, len(data))
     _check_count(spec, num_real, "real images", data.spec)
     return Measurement(spec=spec, num_fake=0, num_real=num_real)
+
+
+def check_named(spec: ProtocolSpec, data: object) -> None:
+    """Refuses a likelihood of no images.
+
+    Raises:
+        UsageError: None were named.
+    """
+    if data is None and isinstance(spec.options, LikelihoodOptions):
+        raise UsageError(
+            f"{spec.name} is the likelihood of real images; name them with --data (a test set that the model "
+            "was not trained on)"
+        )
 
 
 def check_draws(spec: ProtocolSpec, num: int | None, where: str) -> None:

@@ -40,7 +40,7 @@ class Probe(Protocol):
         group: Indices that are computed together; divides `SHARD_ROWS`.
         settings: Digest of all that decides a row but the model and its index.
         weights_sha256: Digest of the weights of a network that judges the images, or "".
-        passes: Images made per row, for costs.
+        passes: Images that go through the model per row, for costs.
         device_type: ``cpu`` or ``cuda``; both where the model and what judges its images are apart.
     """
 

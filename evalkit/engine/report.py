@@ -120,7 +120,7 @@ def print_plan(costs: Costs, repeats: int = 1) -> None:
         console.print(passes)
     if costs.model_steps:
         draws = Table(title="will ask the model")
-        for heading in ("for", "draws", "on file", "images to make", "MB on disk", "time"):
+        for heading in ("for", "rows", "on file", "images through it", "MB on disk", "time"):
             draws.add_column(heading)
         for asked in costs.model_steps:
             draws.add_row(

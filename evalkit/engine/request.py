@@ -12,7 +12,7 @@ from evalkit.adapters.samples import Labels
 from evalkit.engine.distributed import World, world
 from evalkit.engine.inputs import Images, open_inputs
 from evalkit.engine.judges import ANY_BUNDLE
-from evalkit.engine.plan import Plan, check_draws, make_plan
+from evalkit.engine.plan import Plan, check_draws, check_named, make_plan
 from evalkit.engine.progress import Reporter, Silent
 from evalkit.errors import UsageError
 from evalkit.features.store import FeatureStore
@@ -183,6 +183,8 @@ def prepare(
             f"--attributes {attributes} belongs to ls, which is not among the metrics; leave it out, or ask "
             "for ls (ls_mini has its own)"
         )
+    for spec in protocols:
+        check_named(spec, data)  # before a model without data is asked how many images it makes
     opened = open_inputs(
         samples=samples, model=model, data=data, num=num,
         usual_num=_usual_num(protocols),

@@ -11,6 +11,7 @@ import torch
 from likelihoods import DIMS, LinearGaussian
 
 import evalkit
+import reference_models
 from evalkit.engine.likelihood import _parts, nats_of
 from evalkit.errors import (
     CheckpointError,
@@ -242,6 +243,11 @@ def test_five_bits_are_floored_unless_a_model_does_it_itself(tmp_path: Path):
     mine.likelihood = evalkit.Likelihood(kind="exact", shape=(1, 8, 8), bits=5, floors_itself=True)
     run(tmp_path, mine, "bpd_exact_5bit")
     assert any(bool((images % 8 != 0).any()) for images in seen)
+
+
+def test_a_model_that_draws_is_asked_for_data_and_not_for_a_number(tmp_path: Path):
+    with pytest.raises(UsageError, match="bpd_elbo is the likelihood of real images; name them with --data"):
+        run(tmp_path, reference_models.build("vdvae"), "bpd_elbo", data=None)
 
 
 def test_any_k_is_a_protocol_of_its_own():
