@@ -100,8 +100,9 @@ def bpd_list(as_json: Json = False) -> None:
     ]
     if as_json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
-    else:
-        report.print_rows(rows, to_stdout=True)
+    else:  # as much as a terminal is wide
+        shown = ("name", "is", "unit", "bound", "needs")
+        report.print_rows([{key: row[key] for key in shown} for row in rows], to_stdout=True)
 
 
 def _facts(found: Converted) -> dict[str, Any]:

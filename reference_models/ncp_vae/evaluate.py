@@ -82,7 +82,7 @@ class Model(LikelihoodModel):
             f"partition functions are estimated from {num:,} draws a group of latents, too low on average: "
             "the number is a little too good"
         )
-        return {**found, "note": note}
+        return {**found, "note": "; ".join(each for each in (found["note"], note) if each)}
 
     def _sample(self, draws: Draws, num: int) -> Tensor:
         temperature = self.sampling["temperature"]

@@ -96,11 +96,20 @@ def likelihood_of(config: NetworkConfig) -> Mapping[str, Any]:
     probabilities of a 1. See `LikelihoodModel.likelihood`.
     """
     normal = config.num_mixture_dec == 1 and not config.binary
+    note = ""
+    if config.binary:
+        note = "pixels are binarised at random, a white one with its level as probability"
+    elif not normal and config.num_x_bits == 8:
+        note = (
+            "levels 254 and 255 share the upper tail, as in the release, so that probabilities sum to a "
+            "little more than 1"
+        )
     return {
         "kind": "elbo",
         "bits": config.num_x_bits,
         "dequantisation": "none" if normal else "discrete",
         "vouched": True,
+        "note": note,
         "density": "signed" if normal else None,
         "shape": (config.img_channels, config.data_side, config.data_side),
     }

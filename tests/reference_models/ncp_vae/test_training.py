@@ -149,8 +149,12 @@ def test_a_classifier_finds_a_hole():
     vae.top_down = watched  # type: ignore[method-assign]
     model.sample(torch.arange(16).numpy())
     z = torch.cat(found).flatten(1)
-    assert torch.allclose(z.mean(0), torch.tensor([1.5, -1.5]), atol=0.25)
-    assert float(z.std(0).max()) < 0.5
+    # Draws of the base prior are this far from the posterior; those chosen are a third of it, and none of
+    # them is where no posterior lies.
+    centre = torch.tensor([1.5, -1.5])
+    base = (torch.randn(10000, 2) - centre).norm(dim=1).mean()
+    assert float((z - centre).norm(dim=1).mean()) < float(base) / 3
+    assert bool(((z * centre.sign()) > 0.5).all())
 
 
 def test_recipes_and_vaes_that_do_not_fit():
