@@ -267,8 +267,7 @@ def table(folder: Path) -> str:
         large = reference.is_large
         preset = ", ".join(f"`{word}`" for word in (reference.preset, *reference.settings))
         columns = [("fd_mini", 4), *((name, 1) for name in EQUIVARIANCE if large)]
-        if not large:
-            columns.append((BOUND, 3))
+        columns += [] if large else [(BOUND, 3)]
         shown = [
             _shown(found.get((f"{reference.title} (reference)", metric)), digits)
             for metric, digits in columns
@@ -287,16 +286,10 @@ def table(folder: Path) -> str:
             ]
             rows.append([title, f"`{reference.model}`", f"the same network, {words}", "", "", *again, ""])
     headings = [
-        "network",
-        "model",
-        "preset",
-        "kimg",
-        "seconds of training",
-        "fd_mini (95 % interval)",
-        *(f"{name}, dB" for name in EQUIVARIANCE if large),
-        *([] if large else [f"{BOUND}, bits/dim"]),
+        "network", "model", "preset", "kimg", "seconds of training", "fd_mini (95 % interval)",
+        *(f"{name}, dB" for name in EQUIVARIANCE if large), *([] if large else [f"{BOUND}, bits/dim"]),
         "bytes",
-    ]
+    ]  # fmt: skip
     return markdown(headings, rows)
 
 

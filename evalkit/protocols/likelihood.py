@@ -30,53 +30,48 @@ _SEEDS = (
 Bits = Literal[8, 5]
 
 
-def _suffix(bits: Bits) -> str:
-    return "" if bits == 8 else "_5bit"
-
-
-def _levels(bits: Bits) -> str:
-    return "" if bits == 8 else ", of 5-bit images"
-
-
-def _elbo(bits: Bits) -> ProtocolSpec:
+def _protocol(
+    name: str,
+    bits: Bits,
+    bound: Literal["exact", "elbo", "iwae"],
+    title: str,
+    source: str,
+    *,
+    k: int | None = None,
+    deviates: str = "",
+) -> ProtocolSpec:
     return ProtocolSpec(
-        name=f"bpd_elbo{_suffix(bits)}",
+        name=f"{name}{'' if bits == 8 else '_5bit'}",
         version=1,
         **_ALL,
-        options=LikelihoodOptions(bound="elbo", num_importance=None, bits=bits),
+        options=LikelihoodOptions(bound=bound, num_importance=k, bits=bits),
         about=About(
-            title=f"Bits per dimension by the evidence lower bound, one posterior sample{_levels(bits)}",
-            source="Child 2021, eq. 1; openai/vdvae@ea35b49 train.py",
-            deviates=_SEEDS,
+            title=f"Bits per dimension {title}{'' if bits == 8 else ', of 5-bit images'}",
+            source=source,
+            deviates=deviates,
         ),
     )
 
 
 def _iwae(k: int, bits: Bits) -> ProtocolSpec:
-    return ProtocolSpec(
-        name=f"bpd_iwae{k}{_suffix(bits)}",
-        version=1,
-        **_ALL,
-        options=LikelihoodOptions(bound="iwae", num_importance=k, bits=bits),
-        about=About(
-            title=f"Bits per dimension by the importance-weighted bound of {k:,} samples{_levels(bits)}",
-            source="Burda et al. 2016, eq. 8; NVlabs/NVAE@9fc1a28 train.py",
-            deviates=_SEEDS,
-        ),
-    )
+    return _protocol(
+        f"bpd_iwae{k}", bits, "iwae", f"by the importance-weighted bound of {k:,} samples",
+        "Burda et al. 2016, eq. 8; NVlabs/NVAE@9fc1a28 train.py", k=k, deviates=_SEEDS,
+    )  # fmt: skip
 
 
-def _exact(bits: Bits) -> ProtocolSpec:
-    return ProtocolSpec(
-        name=f"bpd_exact{_suffix(bits)}",
-        version=1,
-        **_ALL,
-        options=LikelihoodOptions(bound="exact", num_importance=None, bits=bits),
-        about=About(
-            title=f"Bits per dimension of a likelihood in closed form{_levels(bits)}",
-            source="Theis et al. 2016, section 3.1; evalkit",
+def _family(bits: Bits) -> tuple[ProtocolSpec, ...]:
+    return (
+        _protocol(
+            "bpd_elbo", bits, "elbo", "by the evidence lower bound, one posterior sample",
+            "Child 2021, eq. 1; openai/vdvae@ea35b49 train.py", deviates=_SEEDS,
         ),
-    )
+        *(_iwae(k, bits) for k in _USUAL_K),
+        _protocol(
+            "bpd_exact", bits, "exact", "of a likelihood in closed form",
+            "Theis et al. 2016, section 3.1; evalkit",
+        ),
+    )  # fmt: skip
 
 
 def importance_protocol(name: str) -> ProtocolSpec | None:
@@ -97,8 +92,4 @@ def importance_protocol(name: str) -> ProtocolSpec | None:
     return _iwae(k, 5 if found["five"] else 8)
 
 
-_BITS: tuple[Bits, ...] = (8, 5)
-
-PROTOCOLS: tuple[ProtocolSpec, ...] = tuple(
-    spec for bits in _BITS for spec in (_elbo(bits), *(_iwae(k, bits) for k in _USUAL_K), _exact(bits))
-)
+PROTOCOLS: tuple[ProtocolSpec, ...] = (*_family(8), *_family(5))

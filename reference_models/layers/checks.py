@@ -87,6 +87,24 @@ def check_flags(what: str, **flags: object) -> None:
             raise UsageError(f"{what}: {name} is {value!r}; give True or False")
 
 
+def check_shared_batch(batch: int, num_gpus: int, setting: str = "batch") -> None:
+    """Refuses a batch that processes cannot share evenly.
+
+    Args:
+        batch: Images over all processes.
+        num_gpus: Processes.
+        setting: Its name in the recipe.
+
+    Raises:
+        UsageError: It cannot be divided.
+    """
+    if batch % num_gpus:
+        raise UsageError(
+            f"a batch of {batch} images cannot be shared evenly by {num_gpus} processes; give a batch that "
+            f"{num_gpus} divides (--set {setting}=N), or start another number of processes"
+        )
+
+
 def check_range(what: str, name: str, value: object, high: float | None = None) -> None:
     """Refuses a value that is no number from 0 to ``high``; None is no limit.
 

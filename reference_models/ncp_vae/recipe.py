@@ -11,8 +11,14 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from evalkit.errors import UsageError
-from reference_models.layers.checks import check_betas, check_flags, check_positive, check_range, check_whole
+from reference_models.layers.checks import (
+    check_betas,
+    check_flags,
+    check_positive,
+    check_range,
+    check_shared_batch,
+    check_whole,
+)
 from reference_models.nvae import recipe as nvae
 
 _WHAT = "the recipe"
@@ -85,12 +91,8 @@ class Recipe:
             UsageError: One cannot be divided.
         """
         del img_resolution
-        for name, batch in (("batch", self.batch), ("vae.batch", self.vae.batch)):
-            if batch % num_gpus:
-                raise UsageError(
-                    f"a batch of {batch} images cannot be shared evenly by {num_gpus} processes; give a "
-                    f"batch that {num_gpus} divides (--set {name}=N), or start another number of processes"
-                )
+        check_shared_batch(self.batch, num_gpus)
+        check_shared_batch(self.vae.batch, num_gpus, "vae.batch")
 
 
 def _on_nvae(preset: str) -> Recipe:

@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evalkit.errors import UsageError
-from reference_models.layers.checks import check_betas, check_choice, check_positive, check_range, check_whole
+from reference_models.layers.checks import (
+    check_betas,
+    check_choice,
+    check_positive,
+    check_range,
+    check_shared_batch,
+    check_whole,
+)
 from reference_models.training.augmentation.config import SETS
 
 AUGMENTATIONS = ("none", *SETS)
@@ -98,11 +105,7 @@ class Recipe:
             UsageError: It cannot be divided.
         """
         del img_resolution
-        if self.batch % num_gpus:
-            raise UsageError(
-                f"a batch of {self.batch} images cannot be shared evenly by {num_gpus} processes; give a "
-                f"batch that {num_gpus} divides (--set batch=N), or start another number of processes"
-            )
+        check_shared_batch(self.batch, num_gpus)
 
     @property
     def ema_half_life(self) -> float:
