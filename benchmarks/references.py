@@ -194,9 +194,8 @@ def measure(reference: Reference, networks: Path, records: Path, device: str) ->
             data_name="digits", sampling=settings, output=None, device=device, reporter=reporter(),
         )
     ]  # fmt: skip
-    for record in made:  # those of an older network
-        assert record.data is not None
-        shutil.rmtree(records / slug(record.data.name) / slug(record.samples.name), ignore_errors=True)
+    for board, name in {(each.data.name, each.samples.name) for each in made if each.data}:
+        shutil.rmtree(records / slug(board) / slug(name), ignore_errors=True)  # an older network's
     store = RecordStore(records)
     for record in made:
         store.append(record)
