@@ -7,12 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evalkit.errors import UsageError, lookup
-from evalkit.protocols import community, gan, latent, likelihood
+from evalkit.protocols import community, gan, latent, likelihood, restoration
 from evalkit.protocols.spec import NeighbourOptions, Precision, ProtocolSpec
 
 PROTOCOLS: Mapping[str, ProtocolSpec] = {
     spec.name: spec
-    for spec in (*gan.PROTOCOLS, *community.PROTOCOLS, *latent.PROTOCOLS, *likelihood.PROTOCOLS)
+    for spec in (
+        *gan.PROTOCOLS,
+        *community.PROTOCOLS,
+        *latent.PROTOCOLS,
+        *likelihood.PROTOCOLS,
+        *restoration.PROTOCOLS,
+    )
 }
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -22,6 +28,10 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "equivariance": ("eqt_int", "eqt_frac", "eqr"),
     "equivariance50k": ("eqt50k_int", "eqt50k_frac", "eqr50k"),
     "mini_latent": ("ppl_mini", "ls_mini", "eqt_int", "eqt_frac", "eqr"),
+    "sr": ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "lr_psnr"),
+    "sr_mini": ("psnr_rgb", "ssim_rgb", "lpips_mini", "lr_psnr", "sr_diversity_mini", "sr_pixel_std"),
+    "srflow": ("psnr_rgb_srflow", "ssim_rgb_srflow", "lpips_alex", "lr_psnr", "sr_pixel_std"),
+    "ntire21": ("lpips_alex", "lr_psnr_ntire21", "lr_psnr_ntire21_worst", "sr_diversity"),
 }
 
 LOCK = Path(__file__).with_name("locked.json")
@@ -62,9 +72,10 @@ def select(
             of them.
     """
     known: dict[str, ProtocolSpec] = {**PROTOCOLS}
-    for name in names:
-        if (free := likelihood.importance_protocol(name)) is not None:
-            known.setdefault(name, free)
+    for name in (part for given in names for part in GROUPS.get(given, (given,))):
+        for free in (likelihood.importance_protocol(name), restoration.of_samples(name)):
+            if free is not None:
+                known.setdefault(name, free)
     table: dict[str, tuple[str, ...]] = {**{name: (name,) for name in known}, **GROUPS}
     chosen = dict.fromkeys(part for name in names if name for part in lookup(name, table, "protocol"))
     if not chosen:

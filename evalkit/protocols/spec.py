@@ -11,6 +11,11 @@ import dataclasses
 from typing import Literal
 
 from evalkit.digest import digest
+from evalkit.protocols.restoration_options import (
+    ConditionalLikelihoodOptions,
+    PerceptualOptions,
+    RestorationOptions,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,7 +184,7 @@ class LikelihoodOptions:
 
 
 Precision = Literal["float32", "bfloat16"]
-Capability = Literal["HasLatents", "Transformable", "HasLikelihood"]
+Capability = Literal["HasLatents", "Transformable", "HasLikelihood", "Restores"]
 ModelOptions = PathLengthOptions | SeparabilityOptions | EquivarianceOptions | LikelihoodOptions
 Options = (
     FrechetOptions
@@ -188,6 +193,7 @@ Options = (
     | InceptionScoreOptions
     | NeighbourOptions
     | ModelOptions
+    | RestorationOptions
 )
 
 
@@ -247,7 +253,7 @@ class ProtocolSpec:
     @property
     def needs_data(self) -> bool:
         """Whether real images take part."""
-        if isinstance(self.options, LikelihoodOptions):
+        if isinstance(self.options, (LikelihoodOptions, RestorationOptions)):
             return True
         return self.capability is None and not isinstance(self.options, InceptionScoreOptions)
 
@@ -258,6 +264,8 @@ class ProtocolSpec:
             return "Transformable"
         if isinstance(self.options, LikelihoodOptions):
             return "HasLikelihood"
+        if isinstance(self.options, RestorationOptions):
+            return "Restores"
         return "HasLatents" if isinstance(self.options, (PathLengthOptions, SeparabilityOptions)) else None
 
     @property
@@ -272,6 +280,8 @@ class ProtocolSpec:
     @property
     def higher_is_better(self) -> bool:
         """Direction of improvement."""
+        if isinstance(self.options, RestorationOptions):
+            return not isinstance(self.options, (PerceptualOptions, ConditionalLikelihoodOptions))
         return isinstance(self.options, (InceptionScoreOptions, NeighbourOptions, EquivarianceOptions))
 
     def vary(
