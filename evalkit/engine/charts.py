@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from evalkit.files import atomic_write
 
 if TYPE_CHECKING:
@@ -39,3 +42,15 @@ def save_png(figure: Figure, path: Path) -> None:
     """
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=110)
+
+
+def write_png(path: Path, image: npt.NDArray[np.uint8]) -> None:
+    """Writes an image, uint8 RGB ``(3, h, w)``, as a PNG.
+
+    Raises:
+        StoreError: The disk is full, or the place cannot be written.
+    """
+    from PIL import Image
+
+    with atomic_write(path) as file:
+        Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(file, format="png")

@@ -178,6 +178,12 @@ def prepare(
     check_overrides({key: Path(file) for key, file in (weights or {}).items()})
     names = metrics.split(",") if isinstance(metrics, str) else list(metrics)
     protocols = catalog.select(names, layer=layer, precision=precision, k=k)
+    for spec in protocols:
+        if spec.capability == "Restores":
+            raise UsageError(
+                f"{spec.name} compares restorations with their originals; name those with --hr, their scale "
+                "with --scale, and the restorations with --sr (images) or --sr-model (what makes them)"
+            )
     if attributes is not None and not any(spec.extractor == ANY_BUNDLE for spec in protocols):
         raise UsageError(
             f"--attributes {attributes} belongs to ls, which is not among the metrics; leave it out, or ask "
@@ -218,7 +224,7 @@ def prepare(
         weights={key: Path(file) for key, file in (weights or {}).items()},
         store=store,
         samples_store=store if apart == kept else FeatureStore(apart / "features"),
-        training=training or _training_of(opened.model),
+        training=training or training_of(opened.model),
         reporter=reporter or Silent(),
         world=world(),
     )
@@ -230,7 +236,8 @@ def _usual_num(protocols: Sequence[ProtocolSpec]) -> int | None:
     return max((spec.num_fake for spec in of_images if spec.num_fake is not None), default=None)
 
 
-def _training_of(model: Any) -> Training | None:  # noqa: ANN401
+def training_of(model: Any) -> Training | None:  # noqa: ANN401
+    """How long a model was trained, where it says so."""
     # Models are known by shape; those from outside have no such attribute.
     found = getattr(model, "training", None)
     if not isinstance(found, Mapping) or not {"kimg", "checkpoint_sha256"} <= set(found):

@@ -11,6 +11,7 @@ import numpy as np
 
 from evalkit.adapters import samples as adapted
 from evalkit.adapters.resolve import ReferenceModels, open_model
+from evalkit.engine.charts import write_png
 from evalkit.engine.device import pick_device
 from evalkit.engine.distributed import world
 from evalkit.engine.progress import Reporter, Silent
@@ -96,7 +97,7 @@ def write(images: UInt8Array, seeds: Int64Array, *, grid: Path | None, output: P
     """
     done = []
     if grid is not None:
-        _write_png(grid, tiled(images))
+        write_png(grid, tiled(images))
         done.append(grid)
     if output is not None and output.suffix.lower() == ".npz":
         with atomic_write(output) as file:
@@ -104,7 +105,7 @@ def write(images: UInt8Array, seeds: Int64Array, *, grid: Path | None, output: P
         done.append(output)
     elif output is not None:
         for seed, image in zip(seeds, images, strict=True):
-            _write_png(output / f"seed{int(seed):08d}.png", image)
+            write_png(output / f"seed{int(seed):08d}.png", image)
         done.append(output)
     return done
 
@@ -118,10 +119,3 @@ def tiled(images: UInt8Array) -> UInt8Array:
     grid[:num] = images
     rows = grid.reshape(lines, across, 3, height, width).transpose(2, 0, 3, 1, 4)
     return np.ascontiguousarray(rows.reshape(3, lines * height, across * width))
-
-
-def _write_png(path: Path, image: UInt8Array) -> None:
-    from PIL import Image
-
-    with atomic_write(path) as file:
-        Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(file, format="png")

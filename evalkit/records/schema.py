@@ -78,6 +78,8 @@ class Record:
         extractor: Name, layer and digest of the weights; resize and precision are fields of the protocol.
         samples: The images that were judged.
         data: The real images they were held against; None for metrics that need none.
+        per_image: Of metrics that are a mean over images, the value of each that has a finite one, by name. A
+            record without it has no such key, as records had none before there were restorations.
         provenance: When, where, with what, how long. Not part of ``record_id``.
         schema_version: Version of this layout.
     """
@@ -97,6 +99,7 @@ class Record:
     extractor: Mapping[str, Any]
     samples: DataUse
     data: DataUse | None
+    per_image: Mapping[str, float] | None = None
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -109,6 +112,8 @@ class Record:
         """All that decides the result: every field but the provenance."""
         body = dataclasses.asdict(self)
         del body["provenance"]
+        if body["per_image"] is None:
+            del body["per_image"]
         for use in (body["samples"], body["data"]):
             if use is not None and use["training"] is None:
                 del use["training"]

@@ -1,0 +1,288 @@
+"""One evaluation of restorations, from pairs of images to filed records; and the baselines beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from evalkit.adapters.restorers import BASELINES
+from evalkit.digest import plain
+from evalkit.engine.device import describe_device, pick_device
+from evalkit.engine.probes import fill, probe_tables
+from evalkit.engine.procedures.restoration import RestorationResult, measure_restoration
+from evalkit.engine.restoration.probes import ImageProbe, SampleProbe, layer_of
+from evalkit.engine.restoration.request import (
+    RestorationArguments,
+    RestorationRequest,
+    prepare,
+    with_baseline,
+)
+from evalkit.engine.restoration.samples import ModelRestorations, Restorations, restorations_of
+from evalkit.errors import EvalkitError
+from evalkit.features.store import FeatureTable
+from evalkit.protocols.restoration_options import SampleOptions
+from evalkit.protocols.spec import ProtocolSpec
+from evalkit.records.manifest import provenance
+from evalkit.records.schema import DataUse, Record
+from evalkit.records.store import RecordStore
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from evalkit.features.perceptual import Perceptual
+
+NO_JUDGE = "none"
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation of restorations found.
+
+    Attributes:
+        records: Those of the restorations, in the order of the metrics.
+        baselines: Those of each baseline, in the order of `evalkit.adapters.restorers.BASELINES`.
+        request: What was asked, resolved.
+        restorations: What was judged.
+    """
+
+    records: list[Record]
+    baselines: list[list[Record]]
+    request: RestorationRequest
+    restorations: Restorations
+
+
+class _Opened(NamedTuple):
+    # A probe with the place of its rows.
+    probe: SampleProbe | ImageProbe
+    tables: Mapping[str, FeatureTable]
+
+
+def evaluate_restoration(
+    *,
+    output: Path | str | None = Path("results"),
+    baselines: bool = True,
+    **arguments: Unpack[RestorationArguments],
+) -> list[Record]:
+    """Holds restorations against their originals under named protocols and files one record a number.
+
+    Args:
+        output: Results folder; None files nothing.
+        baselines: Whether nearest, bicubic and Lanczos enlargement of the same images are measured too, so
+            that every table has them.
+        **arguments: Those of `evalkit.engine.restoration.request.prepare`: ``hr``, ``scale`` and ``metrics``
+            are required, and ``sr`` or ``sr_model``.
+
+    Returns:
+        The records, those of the baselines last. One that does not apply has no value and says why. Under
+        ``torchrun`` the list is empty but on process 0.
+
+    Raises:
+        EvalkitError: Something the user can mend. Whatever was finished before is kept and filed.
+    """
+    found = run_restoration(prepare(**arguments), output, baselines=baselines)
+    return [*found.records, *(record for each in found.baselines for record in each)]
+
+
+def run_restoration(request: RestorationRequest, output: Path | str | None, *, baselines: bool) -> Evaluation:
+    """`evaluate_restoration` of a request that is resolved.
+
+    Raises:
+        EvalkitError: As there.
+    """
+    filed = None if output is None else RecordStore(Path(output))
+    if filed is not None and request.world.is_main:
+        filed.check_writable()
+    request.store.check_writable()
+    judges: dict[str, Perceptual | None] = {NO_JUDGE: None}
+    failures: list[EvalkitError] = []
+    _load_judges(request, judges, failures)
+    if failures and not any(spec.extractor in judges for spec in request.measured):
+        raise failures[0]
+    for note in request.pairs.notes:
+        request.reporter.say(note)
+    restorations = restorations_of(request)
+    records = _measure(request, restorations, judges, filed, failures)
+    beside = []
+    for name in BASELINES if baselines else ():
+        if request.model is not None and request.model.name == name:
+            continue
+        asked = with_baseline(request, name)
+        beside.append(_measure(asked, restorations_of(asked), judges, filed, failures))
+    if failures:
+        kept = f"; {len(records)} other results are filed in {output}" if records and filed else ""
+        said = dict.fromkeys(str(error) for error in failures)
+        raise type(failures[0])("; ".join(said) + kept)
+    return Evaluation(records, beside, request, restorations)
+
+
+def _load_judges(
+    request: RestorationRequest, judges: dict[str, Perceptual | None], failures: list[EvalkitError]
+) -> None:
+    # Before any work, so that what lacks is said at once.
+    from evalkit.features.perceptual import load_perceptual
+
+    for name in dict.fromkeys(spec.extractor for spec in request.measured):
+        if name in judges:
+            continue
+        try:
+            judges[name] = load_perceptual(
+                name, device=pick_device(request.device, request.world),
+                weights_dir=request.weights_dir, overrides=request.weights,
+            )  # fmt: skip
+        except EvalkitError as error:
+            failures.append(error)
+
+
+def _measure(
+    request: RestorationRequest,
+    restorations: Restorations,
+    judges: Mapping[str, Perceptual | None],
+    filed: RecordStore | None,
+    failures: list[EvalkitError],
+) -> list[Record]:
+    seconds: dict[str, float] = {}
+    if isinstance(restorations, ModelRestorations):
+        try:
+            seconds["restoring"] = restorations.make()
+        except EvalkitError as error:
+            failures.append(error)
+            return []
+    opened: dict[str, _Opened] = {}
+    for ready in open_probes(request, restorations, judges):
+        try:
+            seconds[ready.probe.name] = _fill(request, ready)
+        except EvalkitError as error:
+            failures.append(error)
+        else:
+            opened |= dict.fromkeys(ready.tables, ready)
+    if not request.world.is_main:
+        return []
+    records = []
+    for spec in request.protocols:
+        why = request.inapplicable.get(spec.name)
+        if why is None and layer_of(spec) not in opened:
+            continue  # it failed above
+        if why is None:
+            record = _record(request, restorations, spec, opened[layer_of(spec)], seconds)
+        else:
+            record = Record(
+                metric=spec.name, value=None, reason=f"not applicable: {why}",
+                **_circumstances(request, restorations, spec, None, {}),
+            )  # fmt: skip
+        if filed is not None:
+            filed.append(record)
+        records.append(record)
+    return records
+
+
+def open_probes(
+    request: RestorationRequest, restorations: Restorations, judges: Mapping[str, Perceptual | None]
+) -> list[_Opened]:
+    """A probe for every network and kind of row that the request needs, with its tables."""
+    grouped: dict[tuple[type[SampleProbe | ImageProbe], str], list[ProtocolSpec]] = {}
+    for spec in request.measured:
+        if spec.extractor in judges:
+            kind = SampleProbe if isinstance(spec.options, SampleOptions) else ImageProbe
+            grouped.setdefault((kind, spec.extractor), []).append(spec)
+    found = []
+    for (kind, judge), specs in grouped.items():
+        probe = kind(request, restorations, specs, judges[judge])
+        tables = probe_tables(probe, restorations.fingerprint, probe.num_rows, request.store)
+        found.append(_Opened(probe, tables))
+    return found
+
+
+def _fill(request: RestorationRequest, ready: _Opened) -> float:
+    with request.reporter.track(f"{request.name}: {ready.probe.name}", unit="rows") as progress:
+        done = fill(
+            ready.probe, ready.tables, request.store,
+            rank=request.world.rank, world_size=request.world.size, progress=progress,
+        )  # fmt: skip
+    if done.damaged:
+        request.reporter.say(f"{done.damaged} stored shards were damaged; they were computed again")
+    return done.seconds
+
+
+def _record(
+    request: RestorationRequest,
+    restorations: Restorations,
+    spec: ProtocolSpec,
+    ready: _Opened,
+    seconds: Mapping[str, float],
+) -> Record:
+    started = time.perf_counter()
+    rows = np.asarray(ready.tables[layer_of(spec)][0 : ready.probe.num_rows], dtype=np.float64)
+    found: RestorationResult = measure_restoration(
+        spec, rows.reshape(len(request.pairs), -1), request.pairs.names,
+        num_samples=request.num_samples, seed=request.seed,
+    )  # fmt: skip
+    timings = {**seconds, spec.name: time.perf_counter() - started}
+    common = _circumstances(request, restorations, spec, ready.probe, timings)
+    if found.measured is None:
+        return Record(metric=spec.name, value=None, reason=found.reason, per_image=found.per_image, **common)
+    estimate = found.measured.estimate
+    return Record(
+        metric=found.measured.metric,
+        value=estimate.value,
+        standard_error=estimate.standard_error,
+        ci95=estimate.interval,
+        ci_method=estimate.method,
+        extras=dict(found.measured.extras),
+        notes=estimate.notes,
+        seed=found.measured.seed,
+        per_image=found.per_image,
+        **common,
+    )
+
+
+def _circumstances(
+    request: RestorationRequest,
+    restorations: Restorations,
+    spec: ProtocolSpec,
+    probe: SampleProbe | ImageProbe | None,
+    timings: Mapping[str, float],
+) -> dict[str, Any]:
+    import torch
+
+    pairs = request.pairs
+    device = describe_device(torch.device(pick_device(request.device, request.world)))
+    weights_file = "" if probe is None else probe.weights_file
+    temperature = {} if request.temperature is None else {"temperature": request.temperature}
+    return {
+        "higher_is_better": spec.higher_is_better,
+        "protocol": {
+            "name": spec.name,
+            "version": spec.version,
+            "digest": spec.digest,
+            "fields": plain(spec),
+        },
+        "extractor": {
+            "name": spec.extractor,
+            "layer": spec.layer,
+            "weights_sha256": "" if probe is None else probe.weights_sha256,
+            "scale": pairs.scale,
+            "samples_per_image": request.num_samples,
+            "low_resolution": pairs.lr_from,
+            **temperature,
+        },
+        "samples": DataUse(
+            name=request.name,
+            spec=pairs.sr_spec if request.model is None else str(request.model.name),
+            fingerprint=restorations.fingerprint,
+            num=len(pairs) * request.num_samples,
+            notes=restorations.notes,
+            training=request.training,
+        ),
+        "data": DataUse(
+            name=request.data_name,
+            spec=pairs.spec,
+            fingerprint=pairs.fingerprint,
+            num=len(pairs),
+            num_broken=len(pairs.broken),
+            notes=pairs.notes,
+        ),
+        "provenance": provenance(device=device, timings=timings, weights_file=weights_file),
+    }
