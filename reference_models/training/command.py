@@ -17,6 +17,7 @@ class Fit(str, Enum):
     resize = "resize"
     crop = "crop"
     pad = "pad"
+    patches = "patches"
     native = "native"
 
 
@@ -30,7 +31,9 @@ class Precision(str, Enum):
 
 def train(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="progan, stylegan, stylegan2 or stylegan3.")],
+    model: Annotated[
+        str, typer.Argument(help="A model of `evalkit list models`: stylegan2, vdvae, srflow …")
+    ],
     data: Annotated[str, typer.Option(help="Images to learn: a folder, archive, npz, bundled:digits …")],
     kimg: Annotated[float, typer.Option(help="How long, in thousands of images.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
@@ -55,14 +58,17 @@ def train(
     ] = None,
     changes: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--set", help="NAME=VALUE of the recipe, generator.NAME or discriminator.NAME."),
+        typer.Option(
+            "--set", help="NAME=VALUE of the recipe, generator.NAME, discriminator.NAME or network.NAME."
+        ),
     ] = None,
     mirror: Annotated[bool, typer.Option("--mirror", help="Use mirrored images as well.")] = False,
     cond: Annotated[bool, typer.Option("--cond", help="Learn the classes of the data.")] = False,
     fit: Annotated[
         Fit,
         typer.Option(
-            help="Images that are no square power of two: resize, crop, or pad them; native undoes enlarging."
+            help="Images that are no square power of two: resize, crop or pad them, or cut patches; native "
+            "undoes enlarging."
         ),
     ] = Fit.exact,
     resolution: Annotated[

@@ -10,8 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from evalkit.errors import UsageError
-from reference_models.layers.checks import check_choice, check_positive, check_side, check_whole
-from reference_models.training.fitting import FITS
+from reference_models.layers.checks import (
+    LARGEST_SIDE,
+    check_choice,
+    check_positive,
+    check_side,
+    check_whole,
+)
+from reference_models.training.fitting import FITS, SMALLEST_SIDE
 from reference_models.training.precision import PRECISIONS
 
 # Changing these between two parts of a run changes no number that training computes.
@@ -121,7 +127,9 @@ class RunConfig:
         check_whole(what, "grid", self.grid, 1)
         check_choice(what, "fit", self.fit, FITS)
         check_choice(what, "precision", self.precision, PRECISIONS)
-        if self.resolution is not None:
+        if self.fit == "patches" and self.resolution is not None:
+            check_whole(what, "resolution", self.resolution, SMALLEST_SIDE, LARGEST_SIDE)
+        elif self.resolution is not None:
             check_side(what, self.resolution)
         if self.snapshot_kimg is not None:
             check_positive(what, "snapshot_kimg", self.snapshot_kimg)

@@ -22,6 +22,7 @@ from evalkit.sources.resolve import resolve
 from reference_models.layers.checks import check_choice
 from reference_models.training import fitting
 from reference_models.training.fitting import FITS
+from reference_models.training.patches import Patches
 from reference_models.training.schedules import pyramid
 from reference_models.training.task import Group, Reals
 
@@ -151,7 +152,8 @@ def open_data(
     Args:
         spec: A path, a spelling of `evalkit list sources`, an array, a data set, or a source.
         fit: One of `FITS`.
-        resolution: Side for ``resize``, ``crop`` and ``pad``; for the others None, or what they must have.
+        resolution: Side for ``resize``, ``crop``, ``pad`` and ``patches``; for the others None, or what they
+            must have.
         labels: Whether classes are used.
         cache_bytes: Most bytes of images that are kept in memory.
 
@@ -166,6 +168,11 @@ def open_data(
             f"{source.spec} holds statistics of images, and training needs the images themselves; give a "
             "folder, an archive or an array of them"
         )
+    if fit == "patches":
+        side = fitting.check_side(fit, resolution)
+        cut = Patches(source, side)
+        classes = _classes(cut) if labels else None
+        return TrainingData(cut, fitting.exact(side), side, classes=classes, cache_bytes=cache_bytes)
     classes = _classes(source) if labels else None
     if fit in ("resize", "crop", "pad"):
         side = fitting.check_side(fit, resolution)

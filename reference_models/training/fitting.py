@@ -5,6 +5,8 @@ refuses it by name, and the other ways are asked for.
 
 - ``resize`` brings an image to R x R whatever its shape; ``crop`` takes the largest square in its middle
   first, ``pad`` adds black bars to a square first. All by Pillow's bicubic, stretched where it shrinks.
+- ``patches`` cuts every image into whole squares (`reference_models.training.patches`), of any side that the
+  model takes: for networks that restore images of any size.
 - ``native`` undoes an enlargement: images that consist of k x k squares of equal values are taken at the
   resolution that they have in truth, and samples are enlarged by k again.
 """
@@ -20,7 +22,7 @@ from PIL import Image
 from evalkit.errors import SourceError, UsageError
 from evalkit.imaging import native
 
-FITS = ("exact", "resize", "crop", "pad", "native")
+FITS = ("exact", "resize", "crop", "pad", "patches", "native")
 SMALLEST_SIDE = 4
 _OTHERS = "give --fit resize, crop or pad"
 
@@ -34,11 +36,13 @@ def is_side(side: int) -> bool:
 
 
 def check_side(fit: str, resolution: int | None) -> int:
-    """The side to which ``resize``, ``crop`` and ``pad`` bring images.
+    """The side to which ``resize``, ``crop``, ``pad`` and ``patches`` bring images.
 
     Raises:
-        UsageError: There is none, or it is no power of two from 4.
+        UsageError: There is none, or it is no power of two from 4; of ``patches`` any number from 4 is one.
     """
+    if fit == "patches" and resolution is not None and resolution >= SMALLEST_SIDE:
+        return resolution
     if resolution is None or not is_side(resolution):
         raise UsageError(
             f"--fit {fit} brings images to a resolution, and {resolution} was given; give --resolution, a "

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from evalkit.imaging.quantise import to_uint8
+from evalkit.imaging.resize_matlab import downscale
 from reference_models.catalog import wrap
 from reference_models.convert import files
 from reference_models.convert.configs import config_to_json
@@ -61,8 +65,17 @@ def save_network(path: Path, task: Task, run: RunConfig, data: TrainingData, ima
 
 
 def draw_fakes(folder: RunFolder, task: Task, run: RunConfig, data: TrainingData, images: int) -> None:
-    """Draws samples of the seeds 0, 1, … after so many images; classes go round."""
+    """Draws samples of the seeds 0, 1, … after so many images; classes go round.
+
+    A model that restores is shown at work on images of the data instead, see `restorations`.
+    """
     model = model_of(task, run, data, images)
+    if hasattr(model, "restore"):
+        across = max(columns(run.grid), 3)
+        originals = _some_of(task, run, data, max(run.grid // across, 1))
+        made = restorations(model, originals, across - 2)
+        pictures.save_grid(folder.fakes(images), made, across)
+        return
     labels = np.arange(run.grid, dtype=np.int64) % task.c_dim if task.c_dim else None
     made = model.sample(np.arange(run.grid, dtype=np.int64), labels).cpu()
     pictures.save_grid(folder.fakes(images), made, columns(run.grid))
@@ -70,13 +83,38 @@ def draw_fakes(folder: RunFolder, task: Task, run: RunConfig, data: TrainingData
 
 def draw_reals(folder: RunFolder, task: Task, run: RunConfig, data: TrainingData) -> None:
     """Draws some images of the data, drawn by the seed of the run, as training sees them."""
-    count = min(run.grid, data.num)
-    chosen = np.random.default_rng(run.seed).choice(data.num, count, replace=False)
+    large = _some_of(task, run, data, run.grid)
+    large = large.repeat_interleave(data.enlarge, dim=2).repeat_interleave(data.enlarge, dim=3)
+    pictures.save_grid(folder.reals, large, columns(len(large)))
+
+
+def restorations(model: Any, originals: Tensor, num: int) -> Tensor:  # noqa: ANN401 - it restores
+    """For every image a row: it made small, as large squares; samples of it at the usual temperature; itself.
+
+    Args:
+        model: What restores (`evalkit.adapters.capabilities.Restores`).
+        originals: uint8 ``(rows, 3, h, w)``.
+        num: Samples of each, of the seeds 0, 1, ….
+
+    Returns:
+        uint8 ``(rows * (num + 2), 3, h, w)``; pixels that are not finite are black.
+    """
+    cells = []
+    for original in originals:
+        small = torch.from_numpy(downscale(original.numpy(), model.scale))
+        blocks = small.repeat_interleave(model.scale, dim=1).repeat_interleave(model.scale, dim=2)
+        made = model.restore(small, seeds=np.arange(num, dtype=np.int64)).cpu()
+        # A flow that has learned little may overflow, which should not end its training.
+        levels = to_uint8(made.nan_to_num(0, 0, 0), "unit")
+        cells += [blocks[None], levels, original[None]]
+    return torch.cat(cells)
+
+
+def _some_of(task: Task, run: RunConfig, data: TrainingData, most: int) -> Tensor:
+    # Images of the data, drawn by the seed of the run, in colour: uint8 (n, 3, h, w).
+    chosen = np.random.default_rng(run.seed).choice(data.num, min(most, data.num), replace=False)
     images = data.images(chosen, channels=task.img_channels)
-    if images.shape[1] == 1:
-        images = images.repeat(1, 3, 1, 1)
-    large = images.repeat_interleave(data.enlarge, dim=2).repeat_interleave(data.enlarge, dim=3)
-    pictures.save_grid(folder.reals, large, columns(count))
+    return images.repeat(1, 3, 1, 1) if images.shape[1] == 1 else images
 
 
 def draw_curves(folder: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:

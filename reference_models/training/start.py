@@ -37,7 +37,7 @@ def prepare(run: RunConfig) -> Prepared:
     lookup(run.model, MODELS, "model")
     recipe = lookup_preset(run.model, run.preset, part(run.model, "recipe").RECIPES)
     side = run.resolution
-    if side is None and run.fit in ("resize", "crop", "pad"):
+    if side is None and run.fit in ("resize", "crop", "pad", "patches"):
         side = presets(run.model)[run.preset].sampled.img_resolution
     overrides = dict(run.overrides)
     if run.mirror and any(field.name == "mirror" for field in dataclasses.fields(recipe)):
@@ -61,7 +61,25 @@ def prepare(run: RunConfig) -> Prepared:
             f"{run.model}, {run.preset}, cannot be built with {given or 'these settings'}: {error}; give "
             "values of the types that `evalkit train … --dry-run` prints"
         ) from error
+    check_evals(task, run)
     return Prepared(task, data)
+
+
+def check_evals(task: Task, run: RunConfig) -> None:
+    """Refuses evaluations of images that nobody can draw from seeds.
+
+    Raises:
+        UsageError: The model restores images that it is given, and draws none by itself.
+    """
+    if not run.evals:
+        return
+    model = part(task.model, "evaluate").Model(task.networks["G_ema"], name=task.model)
+    if not hasattr(model, "sample"):
+        raise UsageError(
+            f"--eval {run.evals[0]} measures images that a model draws from seeds, and {task.model} restores "
+            "images that it is given; train without --eval, and measure the network afterwards with `evalkit "
+            "run --sr-model`"
+        )
 
 
 def check_data(task: Task, data: TrainingData, run: RunConfig) -> None:

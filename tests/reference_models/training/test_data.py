@@ -77,6 +77,25 @@ def test_another_resolution_than_that_of_the_images_is_refused():
         open_data("bundled:digits:test", fit="native", resolution=16, labels=False)
 
 
+def test_patches_are_whole_squares_of_every_image_of_any_side():
+    images = noise(2, 13, 18)
+    data = opened(images, "patches", 6, labels=np.array([0, 1]))
+    assert (data.num, data.resolution, data.num_classes) == (12, 6, 2)
+    rows = images.transpose(0, 3, 1, 2)
+    places = [(i, y, x) for i in range(2) for y in (0, 6) for x in (0, 6, 12)]
+    wanted = np.stack([rows[i, :, y : y + 6, x : x + 6] for i, y, x in places])
+    assert np.array_equal(data.images(np.arange(12)).numpy(), wanted)
+    assert data.classes(np.arange(12)).tolist() == [0] * 6 + [1] * 6
+    again = opened(images, "patches", 6, labels=np.array([0, 1]), cache_bytes=0)
+    assert np.array_equal(again.images(np.array([7, 0, 8])).numpy(), wanted[[7, 0, 8]])
+    assert again.fingerprint == data.fingerprint
+    assert opened(images, "patches", 4).fingerprint != opened(images, "patches", 5).fingerprint
+    with pytest.raises(
+        SourceError, match=r"image 0 of data.npz has 18x13 pixels, and --fit patches cuts squares of 14x14"
+    ):
+        opened(images, "patches", 14)
+
+
 @pytest.mark.parametrize("fit", ["resize", "crop", "pad"])
 @pytest.mark.parametrize("side", [None, 12, 2])
 def test_fits_need_a_side_that_a_model_has(fit, side):
