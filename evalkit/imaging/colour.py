@@ -22,26 +22,39 @@ _BLACK = 16.0
 
 
 def luma(image: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Luma of an image.
+    """Luma of an RGB image.
 
     Args:
-        image: ``(3, h, w)`` RGB, or ``(1, h, w)`` grey, on the scale 0 to 255, uint8 or floats.
+        image: ``(3, h, w)`` on the scale 0 to 255, uint8 or floats.
 
     Returns:
-        float64 ``(h, w)``, not rounded: of RGB from 16 to 235, of grey the level as it is.
+        float64 ``(h, w)`` from 16 to 235, not rounded.
 
     Raises:
         UsageError: The image has other axes.
     """
-    if image.ndim != 3 or image.shape[0] not in (1, 3):
-        raise UsageError(
-            f"luma is of an RGB image (3, height, width) or a grey one (1, height, width); got the shape "
-            f"{image.shape}"
-        )
-    planes = image.astype(np.float64)
-    if len(planes) == 1:
-        grey: npt.NDArray[np.float64] = planes[0]
-        return grey
-    red, green, blue = _WEIGHTS
-    total: npt.NDArray[np.float64] = (red * planes[0] + green * planes[1] + blue * planes[2]) / 255 + _BLACK
-    return total
+    return _weighted(image) / 255 + _BLACK
+
+
+def grey_level(image: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """What stands for the luma of an image that is stored grey, and of its restorations: their levels.
+
+    Of channels that differ, as a model may restore a grey image, it is their luma brought to 0 ... 255.
+
+    Args:
+        image: ``(3, h, w)`` on the scale 0 to 255, uint8 or floats.
+
+    Returns:
+        float64 ``(h, w)`` from 0 to 255, not rounded.
+
+    Raises:
+        UsageError: The image has other axes.
+    """
+    return _weighted(image) / sum(_WEIGHTS)
+
+
+def _weighted(image: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise UsageError(f"luma is of an RGB image (3, height, width); got the shape {image.shape}")
+    red, green, blue = (np.asarray(plane, np.float64) for plane in image)
+    return _WEIGHTS[0] * red + _WEIGHTS[1] * green + _WEIGHTS[2] * blue

@@ -104,23 +104,6 @@ def upscale(image: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:
     return imresize(image, _whole(factor))
 
 
-def crop_to_multiple(image: npt.NDArray[Any], multiple: int) -> npt.NDArray[Any]:
-    """The largest part of ``(..., h, w)``, from its top left, whose sides are multiples of ``multiple``.
-
-    What is done to an image before it is downscaled by that factor. A view, not a copy.
-
-    Raises:
-        UsageError: A side is shorter than ``multiple``.
-    """
-    height, width = (side // _whole(multiple) * multiple for side in image.shape[-2:])
-    if not height or not width:
-        raise UsageError(
-            f"an image of {image.shape[-2]} by {image.shape[-1]} pixels cannot be cropped to multiples of "
-            f"{multiple}; give a larger image or a smaller factor"
-        )
-    return image[..., :height, :width]
-
-
 def _whole(factor: int) -> int:
     if factor < 1 or factor != int(factor):
         raise UsageError(f"a resizing factor is a whole number from 1 on; got {factor}")

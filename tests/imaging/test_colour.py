@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evalkit.errors import UsageError
-from evalkit.imaging.colour import luma
+from evalkit.imaging.colour import grey_level, luma
 
 
 def test_luma_of_grey_is_linear_from_16_to_235():
@@ -24,11 +24,14 @@ def test_luma_of_primaries():
 
 
 def test_an_image_stored_grey_keeps_its_levels():
-    image = np.random.default_rng(0).integers(0, 256, (1, 5, 4), dtype=np.uint8)
-    assert np.array_equal(luma(image), image[0])
+    levels = np.random.default_rng(0).integers(0, 256, (5, 4), dtype=np.uint8)
+    np.testing.assert_allclose(grey_level(np.stack([levels] * 3)), levels, rtol=1e-14)
+    coloured = np.random.default_rng(1).integers(0, 256, (3, 5, 4), dtype=np.uint8)
+    np.testing.assert_allclose(grey_level(coloured) * 219 / 255 + 16, luma(coloured), rtol=1e-14)
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3), (2, 3, 4, 4)])
 def test_other_axes_are_refused(shape):
-    with pytest.raises(UsageError, match="luma is of an RGB image .3, height, width."):
-        luma(np.zeros(shape, np.uint8))
+    for of in (luma, grey_level):
+        with pytest.raises(UsageError, match="luma is of an RGB image .3, height, width."):
+            of(np.zeros(shape, np.uint8))
