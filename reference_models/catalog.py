@@ -73,6 +73,12 @@ MODELS: Mapping[str, ModelEntry] = {
             source="Aneja et al. 2021, arXiv:2010.02917; no official code",
             likelihood=True,
         ),
+        ModelEntry(
+            name="srflow",
+            title="SRFlow, super-resolution by a conditional flow; Glow without the condition",
+            source="Lugmayr et al. 2020; andreas128/SRFlow@5a007ad",
+            likelihood=True,
+        ),
     )
 }
 

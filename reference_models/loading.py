@@ -163,7 +163,7 @@ def _pytorch(path: Path, network: str) -> Found:
     from reference_models.convert.inspect import inspect_checkpoint
 
     known = inspect_checkpoint(path)["model"]
-    if known in ("vdvae", "nvae"):
+    if known in ("vdvae", "nvae", "srflow"):
         if network != "G_ema":
             raise CheckpointError(
                 f"{path} holds one network, the one to sample from, and no network {network!r}; leave "

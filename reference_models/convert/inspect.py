@@ -59,6 +59,7 @@ _MARKS = {
     "progan": "4x4.Dense.weight",
     "vdvae": "decoder.out_net.out_conv.weight",
     "nvae": "prior_ftr0",
+    "srflow": "flowUpsamplerNet.layers.1.actnorm.bias",
 }
 
 

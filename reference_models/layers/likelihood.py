@@ -112,9 +112,9 @@ class LikelihoodModel(ABC):
 
         ``kind`` (``exact``, ``elbo``), ``bits`` (8 or 5), ``floors_itself`` (True: of 5 bits, the network is
         given all 8 and floors what its likelihood is of), ``dequantisation`` (``discrete`` for a probability
-        of the levels, ``none`` for a density at them), ``density`` (scale of such a density: ``unit``,
-        ``signed``, ``levels``; None for a probability), ``shape`` (c, h, w), ``vouched`` (True: an untrained
-        network may need more bits than the uniform model).
+        of the levels, ``none`` for a density at them, ``uniform`` for one of levels with noise), ``density``
+        (scale of such a density: ``unit``, ``signed``, ``levels``; None for a probability), ``shape``
+        (c, h, w), ``vouched`` (True: an untrained network may need more bits than the uniform model).
         """
 
     @abstractmethod
@@ -123,7 +123,7 @@ class LikelihoodModel(ABC):
 
     @abstractmethod
     def _nats(self, images: Tensor, draws: Draws) -> Tensor:
-        """Nats an image, ``(n,)``, of uint8 images on the device."""
+        """Nats an image, ``(n,)``, of images on the device: uint8, or floats as `nats` says."""
 
     @abstractmethod
     def _log_weights(self, images: Tensor, draws: Draws) -> Tensor:
@@ -160,7 +160,8 @@ class LikelihoodModel(ABC):
         """How many nats the model needs an image, as `likelihood` says; each by its image and seed alone.
 
         Args:
-            images: uint8 ``(n, c, h, w)`` of the network's own shape.
+            images: ``(n, c, h, w)`` of the network's own shape: uint8, or floats on the scale of its density
+                where that is one of levels with noise.
             seeds: ``(n,)``, of the draws that an answer takes.
 
         Returns:
@@ -188,10 +189,15 @@ class LikelihoodModel(ABC):
 
     def _answer(self, answer: Callable[[Tensor, Draws], Tensor], images: Tensor, seeds: Int64Array) -> Tensor:
         shape = tuple(self.likelihood["shape"])
-        if images.dtype != torch.uint8 or tuple(images.shape[1:]) != shape:
+        # A density after dequantisation is one of the noisy images, which whoever asks has made.
+        noisy = self.likelihood["dequantisation"] == "uniform"
+        typed = images.is_floating_point() if noisy else images.dtype == torch.uint8
+        if not typed or tuple(images.shape[1:]) != shape:
+            wanted = "floats" if noisy else "uint8"
+            told = "levels with noise on the scale of its density" if noisy else "levels, not floats"
             raise UsageError(
                 f"{self.name} was given images of type {images.dtype} and shape {tuple(images.shape)}; it "
-                f"takes uint8 of shape (n, {', '.join(map(str, shape))}): levels, not floats"
+                f"takes {wanted} of shape (n, {', '.join(map(str, shape))}): {told}"
             )
         if len(seeds) != len(images):
             raise UsageError(f"{len(images)} images were given {len(seeds)} seeds; give one an image")

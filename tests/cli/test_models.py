@@ -100,7 +100,7 @@ def test_convert_and_inspect(capsys, tmp_path: Path):
 def test_list_models(capsys):
     out, _ = call(capsys, "list", "models", "--json")
     rows = {row["name"]: row for row in json.loads(out)}
-    assert set(rows) == {"progan", "stylegan", "stylegan2", "stylegan3", "vdvae", "nvae", "ncp_vae"}
+    assert set(rows) == {"progan", "stylegan", "stylegan2", "stylegan3", "vdvae", "nvae", "ncp_vae", "srflow"}
     assert "ffhq1024" in rows["stylegan2"]["presets"]
 
 
