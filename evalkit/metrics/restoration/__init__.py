@@ -1,0 +1,1 @@
+"""Restored images against their originals: fidelity, structure, consistency with the input, diversity."""
