@@ -117,7 +117,7 @@ REFERENCES: Mapping[str, Reference] = {
             fit="exact", settings=("generator.margin_size=4",),
         ),
         Reference(name="stylegan2-32", title="StyleGAN2 32x32", model="stylegan2", kimg=24, fit="exact"),
-        Reference(name="srflow", title="SRFlow x4", model="srflow", kimg=80, fit="exact", restores=True),
+        Reference(name="srflow", title="SRFlow x4", model="srflow", kimg=64, fit="exact", restores=True),
     )
 }  # fmt: skip
 

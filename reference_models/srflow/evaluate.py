@@ -42,14 +42,11 @@ class Restoration:
         scale: How many times as high and as wide its images are.
         stochastic: It draws.
         temperature: What a sample has where nobody says another: deviation of its latents.
-        resolution: Side of the large images it was trained on; it restores others too.
-        enlarge: 1.
-        known_by_answers: Nothing beside `identity` decides its answers.
+        enlarge: 1: images have the size they have.
         identity: What decides its answers: model, config and weights.
         training: Facts of its training for records (``kimg``, ``checkpoint_sha256``); None where unknown.
     """
 
-    known_by_answers: ClassVar[bool] = False
     stochastic: ClassVar[bool] = True
     enlarge: ClassVar[int] = 1
 
@@ -57,9 +54,8 @@ class Restoration:
         """Takes the network, which stays where it is."""
         self.network, self.name = network, name
         self.scale: int = network.config.scale
-        self.resolution: int = network.img_resolution
         self.temperature: float | None = HEAT
-        self.identity: str | None = ""
+        self.identity: str | None = None
         self.training: Mapping[str, float | str] | None = None
 
     @property

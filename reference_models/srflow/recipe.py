@@ -125,6 +125,6 @@ RECIPES: Mapping[str, Recipe] = {
     "df2k-8x": Recipe(),
     "cifar10-4x": Recipe(batch=64, niter=50_000, noise=True),
     # Grey digits of 4x4 squares have a density only with noise.
-    "tiny": Recipe(batch=16, niter=5_000, lr_G=1e-3, noise=True, mirror=False),
-    "tiny-glow": Recipe(batch=16, niter=5_000, lr_G=1e-3, noise=True, mirror=False),
+    "tiny": Recipe(batch=16, niter=4_000, lr_G=1e-3, noise=True, mirror=False),
+    "tiny-glow": Recipe(batch=16, niter=4_000, lr_G=1e-3, noise=True, mirror=False),
 }

@@ -111,9 +111,9 @@ def restorations(model: Any, originals: Tensor, num: int) -> Tensor:  # noqa: AN
 
 
 def _some_of(task: Task, run: RunConfig, data: TrainingData, most: int) -> Tensor:
-    # Images of the data, drawn by the seed of the run, in colour: uint8 (n, 3, h, w).
-    chosen = np.random.default_rng(run.seed).choice(data.num, min(most, data.num), replace=False)
-    images = data.images(chosen, channels=task.img_channels)
+    # The first of as many images as a grid has, drawn by the seed of the run: uint8 (n, 3, h, w).
+    chosen = np.random.default_rng(run.seed).choice(data.num, min(run.grid, data.num), replace=False)
+    images = data.images(chosen[:most], channels=task.img_channels)
     return images.repeat(1, 3, 1, 1) if images.shape[1] == 1 else images
 
 

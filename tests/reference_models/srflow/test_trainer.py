@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from feeds import RandomImages, train
 from groups import Alone
 
 from evalkit.errors import UsageError
+from evalkit.imaging.resize_matlab import downscale
 from reference_models.catalog import make_task
 from reference_models.layers.flow import ActNorm
 from reference_models.srflow.recipe import RECIPES, Recipe
@@ -223,7 +225,16 @@ def test_a_run_leaves_a_network_and_pictures_of_restorations(tmp_path: Path):
     pictures = sorted((tmp_path / "samples").glob("fakes-*.png"))
     assert len(pictures) == 2  # before and after
     with Image.open(pictures[-1]) as picture:
-        assert picture.size == (3 * 32, 2 * 32)  # small image, one sample, original; two rows of these
+        shown = np.asarray(picture)
+    assert shown.shape == (2 * 32, 3 * 32, 3)  # small image, one sample, original; two rows of these
+    with Image.open(tmp_path / "samples" / "reals.png") as picture:
+        reals = np.asarray(picture)
+    for row in (0, 32):
+        original = shown[row : row + 32, 64:]
+        cells = [reals[y : y + 32, x : x + 32] for y in range(0, 96, 32) for x in range(0, 96, 32)]
+        assert any(np.array_equal(original, cell) for cell in cells)
+        small = downscale(original.transpose(2, 0, 1), 4).transpose(1, 2, 0)
+        assert np.array_equal(shown[row : row + 32, :32], small.repeat(4, 0).repeat(4, 1))
     model = reference_models.load_checkpoint(result.network)
     assert model.scale == 4
     assert model.training["kimg"] == pytest.approx(0.008)
