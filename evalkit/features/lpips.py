@@ -1,12 +1,12 @@
-"""Perceptual distances of image pairs: LPIPS on VGG16, and the same recipe on the bundled network.
+"""Perceptual distances of image pairs: LPIPS on three networks, and the same recipe on the bundled one.
 
 LPIPS (Zhang et al. 2018, eq. 1): both images pass a network; at several depths the channels of every position
 are brought to unit length, and the squared differences are weighted by channel, averaged over positions and
-summed over depths. ``lpips-vgg16`` is version 0.1 of that metric: VGG16's rectified maps before each of its
-five pools, with the channel weights ("linear heads") that the PyPI package ``lpips`` carries. It is the
-distance of StyleGAN's path length and of torch-fidelity. ``lpips-mini`` is evalkit's own: the maps of the
-bundled CIFAR-10 classifier after its stem, its two stages and its head, all channels with weight 1. It needs
-no download, and its values are comparable with each other alone.
+summed over depths. ``lpips-alex``, ``lpips-vgg16`` and ``lpips-squeeze`` are version 0.1 of that metric, with
+the channel weights ("linear heads") that the PyPI package ``lpips`` carries. VGG16's is the distance of
+StyleGAN's path length and of torch-fidelity, AlexNet's that of super-resolution. ``lpips-mini`` is evalkit's
+own: the maps of the bundled CIFAR-10 classifier after its stem, its two stages and its head, all channels
+with weight 1. It needs no download, and its values are comparable with each other alone.
 
 Images are not resized. Distances are float32 without TF32, and those of a pair depend on that pair alone:
 pairs pass the network in batches of one size (docs/adr/0002). Imports torch only to load a network.
@@ -19,7 +19,7 @@ import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from evalkit.errors import MetricError, WeightsError, lookup
 from evalkit.features.base import Shapes, fitting_tensors, tensors_sha256
@@ -31,10 +31,19 @@ from evalkit.files import sha256_file
 if TYPE_CHECKING:
     import torch
 
-# weights/v0.1/vgg.pth of richzhang/PerceptualSimilarity, which is in lpips 0.1.1 to 0.1.4.
-HEADS_FILE = "weights/v0.1/vgg.pth"
-HEADS_SHA256 = "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"
 _LENGTH_FLOOR = 1e-10  # added to lengths, as the metric's authors do: positions without activation stay zero
+
+
+class Heads(NamedTuple):
+    """Linear heads of richzhang/PerceptualSimilarity, which are in lpips 0.1.1 to 0.1.4.
+
+    Attributes:
+        file: Where in the package.
+        sha256: Of that file.
+    """
+
+    file: str
+    sha256: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +57,7 @@ class DistanceInfo:
         gmac: Multiply-accumulate operations of one image of 256x256 pixels, in units of 1e9; they grow with
             the number of pixels. A pair has two images.
         source: Where it was published.
+        heads: Its linear heads; None where all channels weigh the same.
     """
 
     name: str
@@ -55,6 +65,7 @@ class DistanceInfo:
     smallest: int
     gmac: float
     source: str
+    heads: Heads | None = None
 
 
 DISTANCES: Mapping[str, DistanceInfo] = {
@@ -66,6 +77,31 @@ DISTANCES: Mapping[str, DistanceInfo] = {
             smallest=16,
             gmac=20.0,
             source="Zhang et al. 2018, version 0.1: torchvision's VGG16, linear heads of the lpips package",
+            heads=Heads(
+                "weights/v0.1/vgg.pth", "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"
+            ),
+        ),
+        DistanceInfo(
+            name="lpips-alex",
+            weights="alexnet",
+            smallest=31,
+            gmac=0.9,
+            source="Zhang et al. 2018, version 0.1: torchvision's AlexNet, linear heads of the lpips package",
+            heads=Heads(
+                "weights/v0.1/alex.pth", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"
+            ),
+        ),
+        DistanceInfo(
+            name="lpips-squeeze",
+            weights="squeezenet",
+            smallest=17,
+            gmac=0.35,
+            source="Zhang et al. 2018, version 0.1: torchvision's SqueezeNet 1.1, linear heads of the lpips "
+            "package",
+            heads=Heads(
+                "weights/v0.1/squeeze.pth",
+                "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76",
+            ),
         ),
         DistanceInfo(
             name="lpips-mini",
@@ -133,63 +169,77 @@ class PerceptualDistance(ABC):
         """
         import torch
 
-        small = self.info.smallest
+        from evalkit.imaging.exact import exact_float32
+
         if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 3 or not a.is_floating_point():
             raise MetricError(
                 f"{self.name} compares two batches of float RGB images (n, 3, h, w) of one shape; got "
                 f"{a.dtype} {tuple(a.shape)} and {b.dtype} {tuple(b.shape)}"
             )
-        if min(a.shape[2:]) < small:
-            raise MetricError(
-                f"{self.name} needs images of {small} by {small} pixels or more and got {a.shape[2]} by "
-                f"{a.shape[3]}; use a protocol that does not crop, lpips-mini (from 8 by 8), or larger images"
-            )
-        # TF32 would round every product of a float32 network to 10 bits.
-        exact = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        )
+        self.check_size(a.shape[2], a.shape[3])
         found = [torch.empty(0, device=self.device)]
-        with torch.no_grad(), exact:
+        with exact_float32():
             for start in range(0, len(a), self.micro_batch):
                 pairs = [x[start : start + self.micro_batch].to(self.device).float() for x in (a, b)]
                 num = len(pairs[0])
                 filled = [torch.cat([x, x[-1:].expand(self.micro_batch - num, -1, -1, -1)]) for x in pairs]
-                batch = torch.cat(filled).contiguous(memory_format=torch.channels_last)
                 total = torch.zeros(self.micro_batch, device=self.device)
-                for values, weights in self.maps(batch):
-                    first, second = (
-                        values / (values.square().sum(dim=1, keepdim=True).sqrt() + _LENGTH_FLOOR)
-                    ).chunk(2)
-                    apart = (first - second).square()
-                    apart = apart if weights is None else apart * weights
-                    total += apart.sum(dim=1).mean(dim=(1, 2))
+                for values, weights in self.maps(_channels_last(torch.cat(filled))):
+                    first, second = _unit(values).chunk(2)
+                    total += weighted_difference(first, second, weights).mean(dim=(1, 2))
                 found.append(total[:num])
         return torch.cat(found)
 
+    def check_size(self, height: int, width: int) -> None:
+        """Refuses images that are too small.
 
-class _OnVGG16(PerceptualDistance):
+        Raises:
+            MetricError: A side is shorter than `DistanceInfo.smallest`.
+        """
+        small = self.info.smallest
+        if min(height, width) < small:
+            raise MetricError(
+                f"{self.name} needs images of {small} by {small} pixels or more and got {height} by "
+                f"{width}; use a protocol that does not crop, lpips-mini (from 8 by 8), or larger images"
+            )
+
+    def unit_maps(self, image: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+        """Maps ``(1, c, h, w)`` of one image, of unit length along the channels, each with its weights.
+
+        Args:
+            image: ``(3, h, w)`` on the scale 0 to 255.
+        """
+        images = _channels_last(image[None].to(self.device).float())
+        return [(_unit(values), weights) for values, weights in self.maps(images)]
+
+
+def _channels_last(images: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def _unit(values: torch.Tensor) -> torch.Tensor:
+    return values / (values.square().sum(dim=1, keepdim=True).sqrt() + _LENGTH_FLOOR)
+
+
+def weighted_difference(
+    first: torch.Tensor, second: torch.Tensor, weights: torch.Tensor | None
+) -> torch.Tensor:
+    """Squared differences ``(n, h, w)`` of two unit maps ``(n, c, h, w)``, weighted and summed by channel."""
+    apart = (first - second).square()
+    return (apart if weights is None else apart * weights).sum(dim=1)
+
+
+class _OnBackbone(PerceptualDistance):
     def build(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        import torch
+        from evalkit.features.lpips_nets import BACKBONES
 
-        from evalkit.features import vgg16
-
-        # The metric's own scaling of [-1, 1], by (-.030, -.088, -.188) and (.458, .448, .450), is this one.
-        self._mean = torch.tensor(vgg16.MEAN, device=self.device).view(1, 3, 1, 1)
-        self._std = torch.tensor(vgg16.STD, device=self.device).view(1, 3, 1, 1)
-        self._groups = vgg16.convolution_groups(tensors, self.device, torch.float32)
-        self._heads = [tensors[name].to(self.device) for name in _head_shapes()]
+        self._net = BACKBONES[self.name](tensors, self.device)
+        self._heads = [tensors[name].to(self.device) for name in _head_shapes(self.name)]
 
     def maps(self, images: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
-        from torch.nn import functional
-
-        x, found = (images - self._mean) / self._std, []
-        for place, group in enumerate(self._groups):
-            if place:
-                x = functional.max_pool2d(x, 2)
-            for convolution in group:
-                x = functional.relu(convolution(x))
-            found.append(x)
-        return list(zip(found, self._heads, strict=True))
+        return list(zip(self._net(images), self._heads, strict=True))
 
 
 class _OnMini(PerceptualDistance):
@@ -223,7 +273,7 @@ def load_distance(
     """A distance ready to run, with verified weights. Nothing is downloaded.
 
     Args:
-        name: ``lpips-vgg16`` or ``lpips-mini``.
+        name: One of `DISTANCES`.
         device: Where it runs.
         weights_dir: Folder of weight files.
         overrides: Files to use for single weights, by name.
@@ -241,11 +291,10 @@ def load_distance(
     where = f"{path} does not fit {name}"
     advice = f"give the file that `evalkit weights path {info.weights}` names"
     used = fitting_tensors(read_tensors(path), _network_shapes(name), where, advice)
-    made: type[PerceptualDistance] = _OnMini
-    if name == "lpips-vgg16":
-        used |= _heads()
-        made = _OnVGG16
-    return made(info, used, torch.device(device), str(path))
+    if info.heads is None:
+        return _OnMini(info, used, torch.device(device), str(path))
+    used |= _read_heads(name, info.heads)
+    return _OnBackbone(info, used, torch.device(device), str(path))
 
 
 def _network_shapes(name: str) -> Shapes:
@@ -253,27 +302,27 @@ def _network_shapes(name: str) -> Shapes:
         from evalkit.features.mini import Mini
 
         return Mini.shapes("features")
-    from evalkit.features.vgg16 import VGG16
+    from evalkit.features.lpips_nets import BACKBONES
 
-    return {key: shape for key, shape in VGG16.shapes("fc2").items() if key.startswith("features.")}
-
-
-def _head_shapes() -> Shapes:
-    from evalkit.features.vgg16 import GROUPS
-
-    return {f"lin{place}.model.1.weight": (1, widths[-1], 1, 1) for place, widths in enumerate(GROUPS)}
+    return BACKBONES[name].shapes()
 
 
-def _heads() -> dict[str, torch.Tensor]:
+def _head_shapes(name: str) -> Shapes:
+    from evalkit.features.lpips_nets import BACKBONES
+
+    widths = BACKBONES[name].widths
+    return {f"lin{place}.model.1.weight": (1, width, 1, 1) for place, width in enumerate(widths)}
+
+
+def _read_heads(name: str, heads: Heads) -> dict[str, torch.Tensor]:
     # Only the file is read: importing the package would import its training code and run its pickle loader.
     found = importlib.util.find_spec("lpips")
     again = "install it again: pip install --force-reinstall lpips"
     if found is None or found.origin is None:
         raise WeightsError(
-            "lpips-vgg16 takes its linear heads from the package lpips, which is not installed; pip install "
-            "lpips"
+            f"{name} takes its linear heads from the package lpips, which is not installed; pip install lpips"
         )
-    path = Path(found.origin).parent / HEADS_FILE
-    if not path.is_file() or sha256_file(path) != HEADS_SHA256:
-        raise WeightsError(f"the package lpips lacks its file {HEADS_FILE}, or holds another one; {again}")
-    return fitting_tensors(read_tensors(path), _head_shapes(), f"{path} does not fit lpips-vgg16", again)
+    path = Path(found.origin).parent / heads.file
+    if not path.is_file() or sha256_file(path) != heads.sha256:
+        raise WeightsError(f"the package lpips lacks its file {heads.file}, or holds another one; {again}")
+    return fitting_tensors(read_tensors(path), _head_shapes(name), f"{path} does not fit {name}", again)

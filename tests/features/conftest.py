@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from evalkit.features.lpips_nets import AlexNet, SqueezeNet
 from evalkit.features.weights import WeightsEntry
 
 
@@ -20,6 +22,21 @@ def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def vgg16_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pytest.importorskip("benchmarks.random_weights").once(tmp_path_factory.getbasetemp(), "vgg16")
+
+
+@pytest.fixture(scope="session")
+def backbone_files(vgg16_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files of the networks under LPIPS by their names in the weights catalogue, drawn at random."""
+    files = {"vgg16": vgg16_file}
+    for name, backbone in (("alexnet", AlexNet), ("squeezenet", SqueezeNet)):
+        rng = torch.Generator().manual_seed(0)
+        state = {}
+        for key, shape in backbone.shapes().items():
+            scale = 0.05 if len(shape) == 1 else (2 / np.prod(shape[1:])) ** 0.5  # He's keeps the scale
+            state[key] = scale * torch.randn(shape, generator=rng)
+        files[name] = tmp_path_factory.getbasetemp() / f"random-{name}.pth"
+        torch.save(state, files[name])
+    return files
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from evalkit.features.tensors import read_tensors
 
 
 @pytest.fixture(scope="module")
-def distances(vgg16_file: Path) -> dict[str, PerceptualDistance]:
-    return {name: load_distance(name, overrides={"vgg16": vgg16_file}) for name in DISTANCES}
+def distances(backbone_files: dict[str, Path]) -> dict[str, PerceptualDistance]:
+    return {name: load_distance(name, overrides=backbone_files) for name in DISTANCES}
 
 
 def pairs(num: int, height: int = 32, width: int = 40) -> tuple[torch.Tensor, torch.Tensor]:

@@ -227,7 +227,9 @@ def theirs(vgg16_file: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """torch-fidelity's LPIPS, with the network of `vgg16_file`; it would download both of its files."""
     module = pytest.importorskip("torch_fidelity.sample_similarity_lpips")
     torchvision = pytest.importorskip("torchvision")
-    heads = Path(pytest.importorskip("lpips").__file__).parent / perceptual.HEADS_FILE
+    known = perceptual.DISTANCES["lpips-vgg16"].heads
+    assert known is not None
+    heads = Path(pytest.importorskip("lpips").__file__).parent / known.file
     network = torchvision.models.vgg16(weights=None)
     network.load_state_dict(read_tensors(vgg16_file))
     monkeypatch.setattr(module, "load_state_dict_from_url", lambda *_, **__: read_tensors(heads))
