@@ -25,7 +25,14 @@ from reference_models.progan.config import GeneratorConfig as ProganConfig
 from reference_models.stylegan.config import GeneratorConfig as StyleganConfig
 from reference_models.stylegan.config import MappingConfig
 
-_KEYS = {"generator": "G", "discriminator": "D", "generator_smooth": "G_ema"}
+_KEYS = {
+    "generator": "G",
+    "discriminator": "D",
+    "generator_smooth": "G_ema",
+    # XPixelGroup/BasicSR's files.
+    "params": "G",
+    "params_ema": "G_ema",
+}
 
 
 def read_ported(path: str | Path) -> dict[str, dict[str, Tensor]]:

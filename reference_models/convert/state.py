@@ -21,6 +21,16 @@ def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
+def without_prefix(tensors: Mapping[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
+    """Tensors by the names that the network has, where all of them carry the prefix of parallel training.
+
+    Where only some have it, it stays: such a file fits nothing, and is refused by these names.
+    """
+    if all(name.startswith(prefix) for name in tensors):
+        return {name.removeprefix(prefix): value for name, value in tensors.items()}
+    return dict(tensors)
+
+
 def checked_state(
     tensors: Mapping[str, object], wanted: Mapping[str, tuple[int, ...]], model: str
 ) -> dict[str, Tensor]:

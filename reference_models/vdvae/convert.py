@@ -17,12 +17,11 @@ from torch import Tensor
 
 from reference_models.convert.ported import read_ported
 from reference_models.convert.rules import check_total
-from reference_models.convert.state import checked_state, shapes_of
+from reference_models.convert.state import checked_state, shapes_of, without_prefix
 from reference_models.layers.dmol import num_parameters
 from reference_models.vdvae.config import PRESETS, NetworkConfig
 from reference_models.vdvae.model import Network
 
-_PREFIX = "module."
 _ENC_BLOCK = re.compile(r"encoder\.enc_blocks\.\d+\.c1\.weight")
 _DEC_BLOCK = re.compile(r"decoder\.dec_blocks\.\d+\.z_proj\.weight")
 _NAME = "VDVAE"
@@ -37,16 +36,6 @@ def read_official(path: str | Path) -> tuple[NetworkConfig, dict[str, Tensor]]:
     state = without_prefix(read_ported(path).get("G_ema", {}))
     config = config_from_state(state, str(path))
     return config, from_official(state, config)
-
-
-def without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors by the names that the network has, where all of them carry the prefix of parallel training.
-
-    Where only some have it, it stays: such a file fits nothing, and is refused by these names.
-    """
-    if all(name.startswith(_PREFIX) for name in tensors):
-        return {name.removeprefix(_PREFIX): value for name, value in tensors.items()}
-    return dict(tensors)
 
 
 def config_from_state(state: Mapping[str, Tensor], where: str) -> NetworkConfig:
