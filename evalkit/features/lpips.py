@@ -15,18 +15,16 @@ pairs pass the network in batches of one size (docs/adr/0002). Imports torch onl
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from evalkit.errors import MetricError, WeightsError, lookup
+from evalkit.errors import MetricError, lookup
 from evalkit.features.base import Shapes, fitting_tensors, tensors_sha256
 from evalkit.features.tensors import read_tensors
-from evalkit.features.weights import check_overrides, locate
+from evalkit.features.weights import check_overrides, locate, packaged_file
 from evalkit.features.weights import weights_dir as weights_folder
-from evalkit.files import sha256_file
 
 if TYPE_CHECKING:
     import torch
@@ -176,7 +174,7 @@ class PerceptualDistance(ABC):
                 f"{self.name} compares two batches of float RGB images (n, 3, h, w) of one shape; got "
                 f"{a.dtype} {tuple(a.shape)} and {b.dtype} {tuple(b.shape)}"
             )
-        self.check_size(a.shape[2], a.shape[3])
+        check_size(self.name, self.info.smallest, a.shape[2], a.shape[3])
         found = [torch.empty(0, device=self.device)]
         with exact_float32():
             for start in range(0, len(a), self.micro_batch):
@@ -184,39 +182,29 @@ class PerceptualDistance(ABC):
                 num = len(pairs[0])
                 filled = [torch.cat([x, x[-1:].expand(self.micro_batch - num, -1, -1, -1)]) for x in pairs]
                 total = torch.zeros(self.micro_batch, device=self.device)
-                for values, weights in self.maps(_channels_last(torch.cat(filled))):
-                    first, second = _unit(values).chunk(2)
+                batch = torch.cat(filled).contiguous(memory_format=torch.channels_last)
+                for values, weights in self.unit_maps(batch):
+                    first, second = values.chunk(2)
                     total += weighted_difference(first, second, weights).mean(dim=(1, 2))
                 found.append(total[:num])
         return torch.cat(found)
 
-    def check_size(self, height: int, width: int) -> None:
-        """Refuses images that are too small.
-
-        Raises:
-            MetricError: A side is shorter than `DistanceInfo.smallest`.
-        """
-        small = self.info.smallest
-        if min(height, width) < small:
-            raise MetricError(
-                f"{self.name} needs images of {small} by {small} pixels or more and got {height} by "
-                f"{width}; use a protocol that does not crop, lpips-mini (from 8 by 8), or larger images"
-            )
-
-    def unit_maps(self, image: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
-        """Maps ``(1, c, h, w)`` of one image, of unit length along the channels, each with its weights.
-
-        Args:
-            image: ``(3, h, w)`` on the scale 0 to 255.
-        """
-        images = _channels_last(image[None].to(self.device).float())
+    def unit_maps(self, images: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+        """`maps` of channels-last images, of unit length along the channels, each with its weights."""
         return [(_unit(values), weights) for values, weights in self.maps(images)]
 
 
-def _channels_last(images: torch.Tensor) -> torch.Tensor:
-    import torch
+def check_size(name: str, smallest: int, height: int, width: int) -> None:
+    """Refuses images that are too small for the network called ``name``.
 
-    return images.contiguous(memory_format=torch.channels_last)
+    Raises:
+        MetricError: A side is shorter than ``smallest``.
+    """
+    if min(height, width) < smallest:
+        raise MetricError(
+            f"{name} needs images of {smallest} by {smallest} pixels or more and got {height} by {width}; "
+            "use a protocol that does not crop, lpips-mini (from 8 by 8), or larger images"
+        )
 
 
 def _unit(values: torch.Tensor) -> torch.Tensor:
@@ -285,16 +273,38 @@ def load_distance(
     import torch
 
     info = lookup(name, DISTANCES, "distance")
-    given = overrides or {}
-    check_overrides(given)
-    path = locate(info.weights, weights_folder(weights_dir), given)
-    where = f"{path} does not fit {name}"
-    advice = f"give the file that `evalkit weights path {info.weights}` names"
-    used = fitting_tensors(read_tensors(path), _network_shapes(name), where, advice)
+    used, path = network_tensors(info.weights, name, _network_shapes(name), weights_dir, overrides)
     if info.heads is None:
         return _OnMini(info, used, torch.device(device), str(path))
     used |= _read_heads(name, info.heads)
     return _OnBackbone(info, used, torch.device(device), str(path))
+
+
+def network_tensors(
+    weights: str,
+    name: str,
+    shapes: Shapes,
+    weights_dir: Path | str | None,
+    overrides: Mapping[str, Path] | None,
+) -> tuple[dict[str, torch.Tensor], Path]:
+    """The verified tensors of the network under ``name``, and the file they came from.
+
+    Args:
+        weights: The entry of the weights catalogue.
+        name: What they are for, in messages.
+        shapes: Those wanted.
+        weights_dir: Folder of weight files.
+        overrides: Files to use for single weights, by name.
+
+    Raises:
+        UsageError: A file was named for weights that do not exist.
+        WeightsError: Weights are missing, partial, wrong, or do not fit.
+    """
+    given = overrides or {}
+    check_overrides(given)
+    path = locate(weights, weights_folder(weights_dir), given)
+    advice = f"give the file that `evalkit weights path {weights}` names"
+    return fitting_tensors(read_tensors(path), shapes, f"{path} does not fit {name}", advice), path
 
 
 def _network_shapes(name: str) -> Shapes:
@@ -315,14 +325,6 @@ def _head_shapes(name: str) -> Shapes:
 
 
 def _read_heads(name: str, heads: Heads) -> dict[str, torch.Tensor]:
-    # Only the file is read: importing the package would import its training code and run its pickle loader.
-    found = importlib.util.find_spec("lpips")
+    path = packaged_file("lpips", heads.file, heads.sha256, what=name, install="lpips")
     again = "install it again: pip install --force-reinstall lpips"
-    if found is None or found.origin is None:
-        raise WeightsError(
-            f"{name} takes its linear heads from the package lpips, which is not installed; pip install lpips"
-        )
-    path = Path(found.origin).parent / heads.file
-    if not path.is_file() or sha256_file(path) != heads.sha256:
-        raise WeightsError(f"the package lpips lacks its file {heads.file}, or holds another one; {again}")
     return fitting_tensors(read_tensors(path), _head_shapes(name), f"{path} does not fit {name}", again)

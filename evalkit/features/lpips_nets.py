@@ -129,11 +129,15 @@ class VGG16(Backbone):
         found = []
         for place, group in enumerate(self._groups):
             if place:
-                x = functional.max_pool2d(x, 2)
+                x = self.pool(x)
             for convolution in group:
                 x = functional.relu(convolution(x))
             found.append(x)
         return found
+
+    def pool(self, x: torch.Tensor) -> torch.Tensor:
+        """What stands between the maps."""
+        return functional.max_pool2d(x, 2)
 
 
 class SqueezeNet(Backbone):

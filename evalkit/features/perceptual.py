@@ -4,7 +4,8 @@ LPIPS (Zhang et al. 2018, eq. 1) in the four forms of `evalkit.features.lpips`. 
 lpips gives for ``spatial=True``: at every depth the weighted squared differences of unit features, enlarged
 to the image's size by bilinear interpolation (pixel centres at halves, ``align_corners=False``), summed over
 depths. It is what the diversity score of andreas128/NTIRE21_Learning_SR_Space@cd4d574 is made of. The number
-is the sum over depths of the means *before* enlarging, which is not quite the mean of the map.
+is the sum over depths of the means *before* enlarging, which is not quite the mean of the map. DISTS
+(`evalkit.features.dists`) compares whole images and has no maps. NIQE is not offered (docs/adr/0007).
 
 Images are uint8 of any size, not resized. One image passes the network at a time, the original once for all
 of its samples, so that what is said of a sample depends on it and its original alone. float32 without TF32.
@@ -13,18 +14,36 @@ Imports torch only to load a network.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from evalkit.errors import MetricError, lookup
-from evalkit.features.lpips import DISTANCES, PerceptualDistance, load_distance, weighted_difference
+from evalkit.features.base import tensors_sha256
+from evalkit.features.lpips import (
+    DISTANCES,
+    PerceptualDistance,
+    check_size,
+    load_distance,
+    network_tensors,
+    weighted_difference,
+)
 
 if TYPE_CHECKING:
     import torch
+
+    UnitMaps = list[tuple[torch.Tensor, torch.Tensor | None]]
+
+T = TypeVar("T")
+Codes = TypeVar("Codes")
+DISTS = "dists"
+_SMALLEST_FOR_DISTS = 16  # four pools
+# Judges by name, and the entry of the weights catalogue that feeds each.
+JUDGES: Mapping[str, str] = {**{name: info.weights for name, info in DISTANCES.items()}, DISTS: "vgg16"}
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
@@ -79,68 +98,108 @@ class Perceptual(Protocol):
         ...
 
 
-class _Distance:
-    """A `Perceptual` of LPIPS or its recipe."""
-
-    def __init__(self, distance: PerceptualDistance) -> None:
-        self._distance = distance
-        self.name = distance.name
-        self.sha256 = distance.sha256
-        self.weights_file = distance.weights_file
-        self.device = distance.device
-        self.smallest = distance.info.smallest
+class _Judge(ABC, Generic[Codes]):
+    # A `Perceptual` that encodes one image at a time; each kind has its own codes.
+    def __init__(
+        self, name: str, sha256: str, weights_file: str, device: torch.device, smallest: int
+    ) -> None:
+        self.name, self.sha256, self.weights_file = name, sha256, weights_file
+        self.device, self.smallest = device, smallest
 
     def __call__(self, samples: UInt8Array, original: UInt8Array) -> Float64Array:
-        found = [
-            sum(float(depth.double().mean()) for depth in depths)
-            for depths in self._differences(samples, original)
-        ]
-        return np.array(found, np.float64)
+        return np.array(self._compared(self.number, samples, original), np.float64)
+
+    @abstractmethod
+    def encode(self, levels: torch.Tensor) -> Codes:
+        """What the network makes of an image: float32 levels 0 to 255, ``(1, 3, h, w)``."""
+
+    @abstractmethod
+    def number(self, sample: Codes, original: Codes) -> float:
+        """The distance of two images by their codes."""
+
+    @abstractmethod
+    def maps(self, samples: UInt8Array, original: UInt8Array) -> Float32Array:
+        """See `Perceptual.maps`."""
+
+    def _compared(
+        self, compare: Callable[[Codes, Codes], T], samples: UInt8Array, original: UInt8Array
+    ) -> list[T]:
+        from evalkit.imaging.exact import exact_float32
+
+        self._check(samples, original)
+        with exact_float32():
+            beside = self.encode(self._levels(original))
+            return [compare(self.encode(self._levels(sample)), beside) for sample in samples]
+
+    def _levels(self, image: UInt8Array) -> torch.Tensor:
+        import torch
+
+        images = torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device).float()
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def _check(self, samples: UInt8Array, original: UInt8Array) -> None:
+        fits = samples.dtype == original.dtype == np.uint8 and samples.ndim == 4 and original.ndim == 3
+        if not fits or samples.shape[1:] != original.shape or len(original) != 3:
+            raise MetricError(
+                f"{self.name} compares uint8 RGB samples (n, 3, h, w) with an original (3, h, w) of their "
+                f"size; got {samples.dtype} {samples.shape} and {original.dtype} {original.shape}"
+            )
+        check_size(self.name, self.smallest, *original.shape[1:])
+
+
+class _Distance(_Judge["UnitMaps"]):
+    # LPIPS, or its recipe.
+    def __init__(self, distance: PerceptualDistance) -> None:
+        known = (distance.sha256, distance.weights_file, distance.device, distance.info.smallest)
+        super().__init__(distance.name, *known)
+        self._distance = distance
+
+    def encode(self, levels: torch.Tensor) -> UnitMaps:
+        return self._distance.unit_maps(levels)
+
+    def number(self, sample: UnitMaps, original: UnitMaps) -> float:
+        return sum(float(depth.double().mean()) for depth in _depths(sample, original))
 
     def maps(self, samples: UInt8Array, original: UInt8Array) -> Float32Array:
         from torch.nn import functional
 
         size = original.shape[1:]
-        found = np.empty((len(samples), *size), np.float32)
-        for place, depths in enumerate(self._differences(samples, original)):
-            enlarged = [functional.interpolate(depth[:, None], size, mode="bilinear") for depth in depths]
-            found[place] = sum(enlarged[1:], enlarged[0])[0, 0].cpu().numpy()
-        return found
 
-    def _differences(self, samples: UInt8Array, original: UInt8Array) -> list[list[torch.Tensor]]:
-        # For each sample the differences (1, h', w') at every depth.
-        import torch
-
-        from evalkit.imaging.exact import exact_float32
-
-        check_images(self.name, samples, original)
-        self._distance.check_size(*original.shape[1:])
-        with exact_float32():
-            beside = self._distance.unit_maps(torch.from_numpy(np.ascontiguousarray(original)))
-            return [
-                [
-                    weighted_difference(ours, theirs, weights)
-                    for (ours, weights), (theirs, _) in zip(
-                        self._distance.unit_maps(torch.from_numpy(np.ascontiguousarray(sample))),
-                        beside,
-                        strict=True,
-                    )
-                ]
-                for sample in samples
+        def enlarged(ours: UnitMaps, theirs: UnitMaps) -> Float32Array:
+            parts = [
+                functional.interpolate(depth[:, None], size, mode="bilinear")
+                for depth in _depths(ours, theirs)
             ]
+            found: Float32Array = sum(parts[1:], parts[0])[0, 0].cpu().numpy()
+            return found
+
+        found = self._compared(enlarged, samples, original)
+        return np.stack(found) if found else np.empty((0, *size), np.float32)
 
 
-def check_images(name: str, samples: UInt8Array, original: UInt8Array) -> None:
-    """Refuses what a judge cannot look at.
+def _depths(ours: UnitMaps, theirs: UnitMaps) -> list[torch.Tensor]:
+    # Weighted differences (1, h', w') at every depth.
+    pairs = zip(ours, theirs, strict=True)
+    return [weighted_difference(first, second, weights) for (first, weights), (second, _) in pairs]
 
-    Raises:
-        MetricError: Anything but uint8 ``(n, 3, h, w)`` and ``(3, h, w)``.
-    """
-    fits = samples.dtype == original.dtype == np.uint8 and samples.ndim == 4 and original.ndim == 3
-    if not fits or samples.shape[1:] != original.shape or len(original) != 3:
+
+class _Dists(_Judge["list[torch.Tensor]"]):
+    def __init__(self, tensors: Mapping[str, torch.Tensor], device: torch.device, weights_file: str) -> None:
+        from evalkit.features.dists import Dists
+
+        super().__init__(DISTS, tensors_sha256(tensors), weights_file, device, _SMALLEST_FOR_DISTS)
+        self._dists = Dists(tensors, device)
+
+    def encode(self, levels: torch.Tensor) -> list[torch.Tensor]:
+        return self._dists.maps(levels)
+
+    def number(self, sample: list[torch.Tensor], original: list[torch.Tensor]) -> float:
+        return self._dists.compare(sample, original)
+
+    def maps(self, samples: UInt8Array, original: UInt8Array) -> Float32Array:
         raise MetricError(
-            f"{name} compares uint8 RGB samples (n, 3, h, w) with an original (3, h, w) of their size; got "
-            f"{samples.dtype} {samples.shape} and {original.dtype} {original.shape}"
+            "dists compares images as wholes and has no maps; take one of "
+            f"{', '.join(DISTANCES)} for what needs maps"
         )
 
 
@@ -154,14 +213,23 @@ def load_perceptual(
     """A judge ready to run, with verified weights. Nothing is downloaded.
 
     Args:
-        name: ``lpips-alex``, ``lpips-vgg16``, ``lpips-squeeze`` or ``lpips-mini``.
+        name: ``lpips-alex``, ``lpips-vgg16``, ``lpips-squeeze``, ``lpips-mini`` or ``dists``.
         device: Where it runs.
         weights_dir: Folder of weight files.
         overrides: Files to use for single weights, by name.
 
     Raises:
         UsageError: There is no such judge, or a file was named for weights that do not exist.
-        WeightsError: Weights are missing, partial, wrong, or do not fit the network.
+        WeightsError: Weights or the package that carries them are missing, partial, wrong, or do not fit.
     """
-    lookup(name, DISTANCES, "judge")
-    return _Distance(load_distance(name, device=device, weights_dir=weights_dir, overrides=overrides))
+    lookup(name, JUDGES, "judge")
+    if name != DISTS:
+        return _Distance(load_distance(name, device=device, weights_dir=weights_dir, overrides=overrides))
+    import torch
+
+    from evalkit.features import dists
+    from evalkit.features.lpips_nets import VGG16
+
+    learned = dists.read_weights()
+    tensors, path = network_tensors(JUDGES[name], name, VGG16.shapes(), weights_dir, overrides)
+    return _Dists(tensors | learned, torch.device(device), str(path))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -236,6 +237,36 @@ def verify(names: Sequence[str] = (), folder: Path | str | None = None) -> dict[
         UsageError: A name is not in the catalogue.
     """
     return {name: status(entry(name), weights_dir(folder)) for name in names or WEIGHTS}
+
+
+def packaged_file(package: str, file: str, sha256: str, *, what: str, install: str) -> Path:
+    """A verified file of weights inside an installed package, which is not imported.
+
+    Importing it would run code that is not needed, and often a loader that unpickles or downloads.
+
+    Args:
+        package: Name of the module.
+        file: Path below its folder.
+        sha256: Its checksum.
+        what: What the weights are for, in messages.
+        install: What to install where the package is missing.
+
+    Raises:
+        WeightsError: The package is not installed, or holds another file.
+    """
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise WeightsError(
+            f"{what} takes its learned weights from the package {package}, which is not installed; pip "
+            f"install {install}"
+        )
+    path = Path(found.origin).parent / file
+    if not path.is_file() or sha256_file(path) != sha256:
+        raise WeightsError(
+            f"the package {package} lacks its file {file}, or holds another one; install it again: pip "
+            f"install --force-reinstall {package}"
+        )
+    return path
 
 
 def fetch(

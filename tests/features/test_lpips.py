@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from evalkit.errors import MetricError, UsageError, WeightsError
-from evalkit.features import lpips as perceptual
 from evalkit.features.lpips import DISTANCES, PerceptualDistance, load_distance
 from evalkit.features.tensors import read_tensors
 
@@ -114,7 +113,7 @@ def test_heads_that_are_missing_or_others(vgg16_file: Path, tmp_path: Path, monk
         origin = str(tmp_path / "lpips" / "__init__.py")
 
     found: list[Any] = [Spec, None]
-    monkeypatch.setattr(perceptual.importlib.util, "find_spec", lambda name: found[0])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: found[0])
     with pytest.raises(WeightsError, match="lacks its file weights/v0.1/vgg.pth.*install it again"):
         load_distance("lpips-vgg16", overrides={"vgg16": vgg16_file})
     found.reverse()

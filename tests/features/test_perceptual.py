@@ -157,6 +157,23 @@ def test_judges_that_cannot_be_loaded(tmp_path: Path, backbone_files: dict[str, 
             load_perceptual(name, overrides={weights: backbone_files[other]})
 
 
+def test_heads_of_every_network_are_verified(
+    tmp_path: Path, backbone_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+):
+    class Spec:
+        origin = str(tmp_path / "lpips" / "__init__.py")
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: Spec)
+    for name, net in PACKAGE_NAMES.items():
+        (tmp_path / "lpips" / "weights" / "v0.1").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "lpips" / "weights" / "v0.1" / f"{net}.pth").write_bytes(b"something else")
+        if name != "lpips-vgg16":  # which test_lpips tries
+            with pytest.raises(
+                WeightsError, match=f"lacks its file weights/v0.1/{net}.pth, or holds another"
+            ):
+                load_perceptual(name, overrides=backbone_files)
+
+
 def test_the_networks_are_those_of_torchvision():
     torchvision = pytest.importorskip("torchvision")
     for name, builder in (("alex", "alexnet"), ("vgg16", "vgg16"), ("squeeze", "squeezenet1_1")):
