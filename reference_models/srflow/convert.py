@@ -1,4 +1,4 @@
-"""Official checkpoints of SRFlow to this package's network and back; and networks that its encoder starts from.
+"""Official checkpoints of SRFlow to this package's network and back, and networks its encoder starts from.
 
 Official: andreas128/SRFlow@5a007ad: a plain state dict with the names that the network has here, all of which
 may begin with ``module.``. A file does not say its sizes, and shapes cannot say which blocks are stacked:

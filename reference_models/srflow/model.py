@@ -71,7 +71,7 @@ class Network(nn.Module):
         """
         if self.RRDB is None:
             raise UsageError(
-                "SRFlow: this network has no condition (conditional is off); give no small image"
+                "SRFlow: this network was made without a condition (conditional is off); give no small images"
             )
         last, blocks = self.RRDB.trunk(lr)
         doublings = self.config.scale.bit_length() - 1
@@ -100,7 +100,8 @@ class Network(nn.Module):
             raise UsageError(
                 "SRFlow: the small images belong to large ones of "
                 f"{2 * conds[0].shape[2]}x{2 * conds[0].shape[3]}, and the large ones are "
-                f"{hr.shape[2]}x{hr.shape[3]}; give large images {self.config.scale} times as high and wide as the small ones"
+                f"{hr.shape[2]}x{hr.shape[3]}; give large images {self.config.scale} times as high and wide "
+                "as the small ones"
             )
         return Encoded(*self.flowUpsamplerNet(hr, conds))
 
