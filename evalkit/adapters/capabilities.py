@@ -94,6 +94,37 @@ class HasLikelihood(Protocol):
 
 
 @runtime_checkable
+class Restores(Protocol):
+    """Turns a low-resolution image into one or more high-resolution ones.
+
+    One that also knows how likely an original is offers ``conditional_nats(hr, lr)``: -ln p(hr | lr / 255),
+    a density on [0, 1], float64 ``(n,)``, of ``hr`` float64 ``(n, 3, H, W)`` in [0, 1] and ``lr`` uint8
+    ``(n, 3, h, w)``.
+
+    Attributes:
+        name: How messages and records name it.
+        scale: How many times as high and as wide its images are.
+        stochastic: Whether it draws; one that does not ignores seeds.
+        temperature: Its usual one; None where it has none, and refuses one (UsageError).
+        identity: A digest of all that decides its images but seeds and temperature; None where it is unknown.
+    """
+
+    name: str
+    scale: int
+    stochastic: bool
+    temperature: float | None
+    identity: str | None
+
+    def restore(self, image: Tensor, *, seeds: Int64Array, temperature: float | None = None) -> Tensor:
+        """One image a seed, ``(n, 3, h * scale, w * scale)``: floats in about [0, 1], or uint8.
+
+        The image is uint8 ``(3, h, w)``. Each of its restorations depends on it, its seed and the temperature
+        alone.
+        """
+        ...
+
+
+@runtime_checkable
 class Conditional(Protocol):
     """Draws images by label."""
 
@@ -113,6 +144,7 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "HasLatents": lambda model: isinstance(model, HasLatents),
     "Transformable": lambda model: isinstance(model, Transformable) and _takes_transform(model),
     "HasLikelihood": lambda model: isinstance(model, HasLikelihood),
+    "Restores": lambda model: isinstance(model, Restores),
     "Conditional": lambda model: isinstance(model, Conditional) and model.num_classes > 0,
 }
 _PHRASES: Mapping[str, str] = {
@@ -120,6 +152,7 @@ _PHRASES: Mapping[str, str] = {
     "HasLatents": "whose latents can be mapped and synthesised",
     "Transformable": "whose input can be transformed",
     "HasLikelihood": "that says how likely images are",
+    "Restores": "that turns low-resolution images into high-resolution ones",
     "Conditional": "whose images are drawn by label",
 }
 
@@ -134,7 +167,8 @@ def need(model: object, capability: str, metric: str) -> None:
 
     Args:
         model: Any object.
-        capability: ``Samples``, ``HasLatents``, ``Transformable``, ``HasLikelihood`` or ``Conditional``.
+        capability: ``Samples``, ``HasLatents``, ``Transformable``, ``HasLikelihood``, ``Restores`` or
+            ``Conditional``.
         metric: How the message names the metric.
 
     Raises:

@@ -40,6 +40,7 @@ class Loaded:
         synthesis: Styles to images, where the model has the two halves.
         z_shape: Shape of one latent, where the model says that latents are grids.
         num_classes: Number of classes, where the model says it.
+        sides: Of its first input, where a file says them; None in the place of one that may vary.
     """
 
     function: Function
@@ -50,6 +51,7 @@ class Loaded:
     synthesis: Function | None = None
     z_shape: tuple[int, int, int] | None = None
     num_classes: int = 0
+    sides: tuple[int | None, ...] = ()
 
 
 def takes(function: Function, name: str) -> bool:
@@ -226,22 +228,25 @@ def read_exported(path: Path, device: str) -> Loaded:
             f"{path} cannot be read as a torch.export program ({type(error).__name__}: "
             f"{first_line(error)}); save one with torch.export.save"
         ) from error
-    batch, width = _exported_shape(program)
-    return Loaded(function=program.module(), identity=sha256_file(path), z_dim=width, batch=batch)
+    return _described(program.module(), path, _exported_shape(program))
 
 
-def _exported_shape(program: torch.export.ExportedProgram) -> tuple[int | None, int | None]:
+def _exported_shape(program: torch.export.ExportedProgram) -> tuple[int | None, ...]:
     inputs = program.graph_signature.user_inputs
     for node in program.graph.nodes:
         if inputs and node.name == inputs[0] and (value := node.meta.get("val")) is not None:
             return _fixed(value.shape)
-    return None, None
+    return ()
 
 
-def _fixed(shape: Any) -> tuple[int | None, int | None]:  # noqa: ANN401 - of torch, or a list of onnxruntime
+def _fixed(shape: Any) -> tuple[int | None, ...]:  # noqa: ANN401 - of torch, or a list of onnxruntime
     # Sides that may vary are symbols or text.
-    sides = [side if type(side) is int and side > 0 else None for side in shape]
-    return (sides[0], sides[1]) if len(sides) > 1 else (None, None)
+    return tuple(side if type(side) is int and side > 0 else None for side in shape)
+
+
+def _described(function: Function, path: Path, sides: tuple[int | None, ...]) -> Loaded:
+    batch, width = sides[:2] if len(sides) > 1 else (None, None)
+    return Loaded(function=function, identity=sha256_file(path), z_dim=width, batch=batch, sides=sides)
 
 
 def read_onnx(path: Path, device: str) -> Loaded:
@@ -272,5 +277,4 @@ def read_onnx(path: Path, device: str) -> Loaded:
         named = {each.name: value.cpu().numpy() for each, value in zip(inputs, given, strict=True)}
         return session.run(None, named)[0]
 
-    batch, width = _fixed(inputs[0].shape) if inputs else (None, None)
-    return Loaded(function=function, identity=sha256_file(path), z_dim=width, batch=batch)
+    return _described(function, path, _fixed(inputs[0].shape) if inputs else ())

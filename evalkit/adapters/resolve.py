@@ -1,4 +1,4 @@
-"""From what a user types after ``--model`` to the model: a reference model, a checkpoint, or somebody's own.
+"""From what a user types after ``--model`` or ``--sr-model`` to the model: this project's, or somebody's own.
 
 Reference models live in a package that nothing here may import: whoever puts the program together hands it in
 (`ReferenceModels`). Everything else is opened by `evalkit.adapters.external`.
@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-from evalkit.adapters.capabilities import HasLikelihood
+from evalkit.adapters.capabilities import HasLikelihood, Restores, need
 from evalkit.adapters.closed_form import CLOSED_FORMS, open_closed_form
-from evalkit.errors import UsageError
+from evalkit.errors import UsageError, nearest
 from evalkit.sources.base import ImageSource
 
 
@@ -91,6 +91,65 @@ def open_model(
             "model=reference_models.load_checkpoint(path), or model=reference_models.build(name)"
         )
     return load_external(spec, z_dim=z_dim, value_range=value_range, num_classes=num_classes, device=device)
+
+
+def open_restorer(
+    spec: Any,  # noqa: ANN401 - an object passes through
+    reference_models: ReferenceModels | None,
+    *,
+    scale: int,
+    value_range: str = "unit",
+    device: str = "cpu",
+) -> Restores:
+    """What restores images behind ``spec``, ready on ``device``.
+
+    Args:
+        spec: A baseline (`evalkit.adapters.restorers.BASELINES`), ``NAME:PRESET-random`` or a checkpoint of a
+            reference model, ``package.module:factory``, ``file.py:factory``, a TorchScript, torch.export or
+            ONNX file; or an object: one that restores is returned as it is, any other function of a
+            low-resolution image is adapted.
+        reference_models: What opens this project's own models.
+        scale: How many times as high and as wide as its input a restoration is.
+        value_range: Of a model from outside: ``unit`` for floats in [0, 1], ``signed`` for [-1, 1].
+        device: Where it runs.
+
+    Raises:
+        UsageError: The spelling is none of these, the model restores nothing, or is of another scale.
+        CheckpointError: The file cannot be read safely, or is no model.
+    """
+    from evalkit.adapters.baselines import BASELINES, Baseline, check_scale
+    from evalkit.adapters.restorers import adapt_restorer, load_restorer
+
+    check_scale(scale)
+    found: Any = None
+    if not isinstance(spec, (str, Path)):
+        if callable(spec) and not isinstance(spec, Restores):
+            return adapt_restorer(spec, scale=scale, value_range=value_range, device=device)
+        found = spec
+    elif str(spec) in BASELINES:
+        found = Baseline(str(spec), scale)
+    elif reference_models is not None:
+        found = reference_models.open_model(str(spec), device=device)
+    if found is None:
+        from evalkit.adapters.external import is_external
+
+        if not is_external(str(spec)):
+            raise UsageError(
+                f"{str(spec)!r} names nothing that restores images (nearest: "
+                f"{nearest(str(spec), BASELINES)}); "
+                f"accepted are {', '.join(BASELINES)}, file.py:factory, package.module:factory, programs "
+                "(.pt, .pth, .pt2, .onnx), checkpoints, and reference models by name (`evalkit list models`)"
+            )
+        found = load_restorer(str(spec), scale=scale, value_range=value_range, device=device)
+    elif value_range != "unit":
+        raise UsageError(f"{spec} says itself what its images are; leave --range out")
+    need(found, "Restores", "restoration")
+    if found.scale != scale:
+        raise UsageError(
+            f"{found.name} enlarges {found.scale} times, and the scale is {scale}; give --scale {found.scale}"
+        )
+    restorer: Restores = found
+    return restorer
 
 
 def _refuse_options(spec: str, z_dim: int | None, value_range: str, num_classes: int) -> None:

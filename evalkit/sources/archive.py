@@ -73,6 +73,10 @@ class ZipSource(EncodedSource):
         """The bytes of one entry, checked against the archive's checksum."""
         return self._read(self._entries[index], self.item_name(index))
 
+    def file_name(self, index: int) -> str:
+        """The entry's name."""
+        return self._names[index]
+
     def item_name(self, index: int) -> str:
         """The archive and the entry's name."""
         return f"{self.spec}: {self._names[index]}"
@@ -127,6 +131,10 @@ class TarSource(EncodedSource):
     def read(self, index: int) -> bytes:
         """The bytes of one member."""
         return self._read(self._spans[index], self.item_name(index))
+
+    def file_name(self, index: int) -> str:
+        """The member's name."""
+        return self._names[index]
 
     def item_name(self, index: int) -> str:
         """The archive and the member's name."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.errors import SourceError
-from evalkit.sources.base import ImageSource, Int64Array, UInt8Array, array_digest
+from evalkit.sources.base import Form, ImageSource, Int64Array, UInt8Array, array_digest
 
 Layout = Literal["NHWC", "NCHW", "NHW"]
 _FORMS = "uint8 arrays of shape (n, h, w, c) or (n, c, h, w) with 1, 3 or 4 channels, or grey (n, h, w)"
@@ -100,6 +100,12 @@ class ArraySource(ImageSource):
     def load(self, indices: Sequence[int]) -> list[UInt8Array]:
         """Copies of the images at ``indices``."""
         return [to_rgb(self._images[index], self._layout) for index in indices]
+
+    def forms(self, indices: Sequence[int]) -> list[Form]:
+        """The one form that all images of an array have."""
+        shape = self._images.shape
+        height, width = shape[2:] if self._layout == "NCHW" else shape[1:3]
+        return [Form(height, width, self._layout == "NHW" or self._channels() == 1)] * len(indices)
 
     def item_digests(self, indices: Sequence[int]) -> Iterator[bytes]:
         """The sha256 of the images' shapes and RGB pixels: NHWC and NCHW of equal content are equal."""

@@ -10,12 +10,27 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 UInt8Array = npt.NDArray[np.uint8]
 Int64Array = npt.NDArray[np.int64]
+
+
+class Form(NamedTuple):
+    """What an image is, before its pixels are looked at.
+
+    Attributes:
+        height: In pixels.
+        width: In pixels.
+        grey: Whether it is stored with one channel of colour; a grey image stored as RGB is not.
+    """
+
+    height: int
+    width: int
+    grey: bool
 
 
 class ImageSource(ABC):
@@ -68,6 +83,19 @@ class ImageSource(ABC):
     def item_name(self, index: int) -> str:
         """How a message names the image at ``index``."""
         return f"image {index} of {self.spec}"
+
+    def file_name(self, index: int) -> str | None:
+        """The path of the image's file within the source, ``/`` between folders; None where it has none."""
+        return None
+
+    def forms(self, indices: Sequence[int]) -> list[Form]:
+        """Sizes of the images at ``indices``, and which are stored grey; from headers where there are some.
+
+        Raises:
+            SourceError: An image cannot be read; the message names it.
+        """
+        sizes = (self.load([index])[0].shape[1:] for index in indices)
+        return [Form(height, width, grey=False) for height, width in sizes]
 
     @property
     def fingerprint(self) -> str:

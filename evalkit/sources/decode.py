@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evalkit.errors import SourceError
-from evalkit.sources.base import UInt8Array
+from evalkit.sources.base import Form, UInt8Array
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -98,6 +98,22 @@ def traits(data: bytes, name: str) -> Trait:
     try:
         with _open(data) as image:
             return _traits(image, data)
+    except Exception as error:
+        raise broken(name, error) from error
+
+
+def form(data: bytes, name: str) -> Form:
+    """Size of an image file and whether it is stored grey, from its header.
+
+    Raises:
+        SourceError: The bytes are no image of an accepted format.
+    """
+    try:
+        with _open(data) as image:
+            if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_ORIENTATION, 1) > 4:
+                image.load()  # Pillow turns this format itself
+            grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I;16") or _is_16_bit(image)
+            return Form(image.height, image.width, grey)
     except Exception as error:
         raise broken(name, error) from error
 

@@ -16,8 +16,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from evalkit.sources.base import ImageSource, Int64Array, UInt8Array
-from evalkit.sources.decode import TRAIT_NOTES, decode, traits
+from evalkit.sources.base import Form, ImageSource, Int64Array, UInt8Array
+from evalkit.sources.decode import TRAIT_NOTES, decode, form, traits
 
 T = TypeVar("T")
 _BLOCK = 256
@@ -33,6 +33,7 @@ class EncodedSource(ImageSource):
         self._num = num
         self._digests = np.zeros((num, 32), dtype=np.uint8)
         self._traits = np.zeros(num, dtype=np.uint8)
+        self._forms = np.zeros((num, 3), dtype=np.int64)
         self._scanned = np.zeros(num, dtype=np.bool_)
 
     @abstractmethod
@@ -65,18 +66,26 @@ class EncodedSource(ImageSource):
         counts = ((int(np.count_nonzero(found & trait.value)), words) for trait, words in TRAIT_NOTES.items())
         return tuple(f"{count:,} of {len(found):,} images have {words}" for count, words in counts if count)
 
+    def forms(self, indices: Sequence[int]) -> list[Form]:
+        """From the headers of the items' files."""
+        self._scan(indices)
+        return [
+            Form(int(height), int(width), bool(grey)) for height, width, grey in self._forms[list(indices)]
+        ]
+
     def _scan(self, indices: Sequence[int]) -> None:
         todo = [index for index in indices if not self._scanned[index]]
         for start in range(0, len(todo), _BLOCK):
             block = todo[start : start + _BLOCK]
-            for index, (item, seen) in zip(block, _spread(self._look, block), strict=True):
+            for index, (item, seen, shape) in zip(block, _spread(self._look, block), strict=True):
                 self._digests[index] = np.frombuffer(item, dtype=np.uint8)
                 self._traits[index] = seen
+                self._forms[index] = shape
                 self._scanned[index] = True
 
-    def _look(self, index: int) -> tuple[bytes, int]:
-        data = self.read(index)
-        return hashlib.sha256(data).digest(), traits(data, self.item_name(index)).value
+    def _look(self, index: int) -> tuple[bytes, int, Form]:
+        data, name = self.read(index), self.item_name(index)
+        return hashlib.sha256(data).digest(), traits(data, name).value, form(data, name)
 
 
 def _spread(work: Callable[[int], T], indices: Sequence[int]) -> list[T]:

@@ -44,6 +44,10 @@ class FolderSource(EncodedSource):
         except OSError as error:
             raise broken(str(path), error) from error
 
+    def file_name(self, index: int) -> str:
+        """The path of the file within the folder."""
+        return self._names[index]
+
     def item_name(self, index: int) -> str:
         """The path of the file."""
         return str(self._root / self._names[index])

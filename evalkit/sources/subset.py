@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from evalkit.errors import SourceError, UsageError
-from evalkit.sources.base import ImageSource, UInt8Array
+from evalkit.sources.base import Form, ImageSource, UInt8Array
 
 
 class SubsetSource(ImageSource):
@@ -44,6 +44,14 @@ class SubsetSource(ImageSource):
     def observed(self, indices: Sequence[int]) -> tuple[str, ...]:
         """What the source observes on the selected images alone."""
         return self._source.observed(self._inner(indices))
+
+    def file_name(self, index: int) -> str | None:
+        """The path the item has in the source itself."""
+        return self._source.file_name(self._inner([index])[0])
+
+    def forms(self, indices: Sequence[int]) -> list[Form]:
+        """The forms the items have in the source itself."""
+        return self._source.forms(self._inner(indices))
 
     def item_name(self, index: int) -> str:
         """The name the item has in the source itself."""
