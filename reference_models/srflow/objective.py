@@ -39,14 +39,14 @@ def released_offset(pixels: int, levels: int) -> float:
     return -math.log(levels) * pixels
 
 
-def bits_per_dim(log_prob: Tensor, dims: int, levels: int) -> Tensor:
-    """Bits a dimension of images of whole levels, ``(n,)``: a bound, as dequantisation gives.
+def bits_per_dim(nll: Tensor, channels: int, levels: int) -> Tensor:
+    """Bits a dimension of images of whole levels, from `bits_per_pixel`: a bound, as dequantisation gives.
 
-    ``-log_prob / (ln 2 dims) + log2(levels)`` of a density on [0, 1], at images with noise.
+    ``nll / channels + log2(levels)``, of a density on [0, 1] at images with noise of one level's width.
 
     Args:
-        log_prob: ``(n,)`` nats of images with noise, see `with_noise`.
-        dims: Channels times height times width.
+        nll: Bits a pixel of images with noise, of any shape.
+        channels: Of an image.
         levels: Of the noise; 255 or 256 for images of 8 bits.
     """
-    return -log_prob / (math.log(2) * dims) + math.log2(levels)
+    return nll / channels + math.log2(levels)

@@ -11,7 +11,6 @@ has one process.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -125,7 +124,7 @@ class SRFlowTask(LikelihoodTask):
         if step.nll is not None:
             values["loss/nll"] = step.nll
         if step.nll is not None and self.recipe.noise:
-            values["loss/bpd"] = step.nll / config.img_channels + math.log2(_LEVELS)
+            values["loss/bpd"] = objective.bits_per_dim(step.nll, config.img_channels, _LEVELS)
         if step.l1 is not None:
             values["loss/l1"] = step.l1
         return Report(self.batch, values)

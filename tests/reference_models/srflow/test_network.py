@@ -196,15 +196,14 @@ def test_levels_of_noise_are_those_of_8_bits_where_none_are_named():
 
 def test_bits_are_counted_a_pixel_as_released_and_a_dimension_to_compare():
     # Uniform on [0, 1]: 0 nats of density. 8 bits a channel say nothing of an image of 8 bits.
-    nothing = torch.zeros(1)
-    assert float(objective.bits_per_pixel(nothing, 64)) == 0
-    assert float(objective.bits_per_dim(nothing, 192, 256)) == pytest.approx(8)
-    nats = torch.tensor([192 * math.log(2)])
-    assert float(objective.bits_per_pixel(nats, 64)) == pytest.approx(-3)
-    assert float(objective.bits_per_dim(nats, 192, 256)) == pytest.approx(7)
-    per_pixel = objective.bits_per_pixel(nats, 64)
-    assert float(objective.bits_per_dim(nats, 192, 255)) == pytest.approx(
-        float(per_pixel) / 3 + math.log2(255)
-    )
+    nothing = objective.bits_per_pixel(torch.zeros(1), 64)
+    assert float(nothing) == 0
+    assert float(objective.bits_per_dim(nothing, 3, 256)) == pytest.approx(8)
+    nll = objective.bits_per_pixel(torch.tensor([192 * math.log(2)]), 64)
+    assert float(nll) == pytest.approx(-3)
+    assert float(objective.bits_per_dim(nll, 3, 256)) == pytest.approx(7)
+    assert float(objective.bits_per_dim(nll, 3, 255)) == pytest.approx(-1 + math.log2(255))
+    # Once a pixel, whatever the channels.
+    assert objective.released_offset(64, 32) == pytest.approx(-64 * 5 * math.log(2))
     noisy = objective.with_noise(torch.full((4,), 0.5), torch.tensor([0.0, 0.5, 0.75, 1.0]), 4)
     assert noisy.tolist() == [0.375, 0.5, 0.5625, 0.625]
