@@ -59,7 +59,7 @@ def test_every_protocol_can_be_served():
         ("mini", {"precision": "bf16"}, r"mini has no precision 'bf16' .*; it has float32, bfloat16"),
         ("mini", {"overrides": {"inception": Path("x.pth")}},
          r"--weights inception=x.pth: no weights are called 'inception' \(nearest: inception-tf2015.*\); "
-         r"`evalkit list weights` shows all 5"),
+         r"`evalkit list weights` shows all 7"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked_for_is_explained(name: str, options: dict, message: str):
