@@ -39,7 +39,8 @@ class NetworkConfig:
         nf: Features of the encoder.
         nb: Residual-in-residual dense blocks of the encoder.
         gc: Features that a convolution of a dense block adds.
-        blocks: Blocks of the encoder, counted from 0, whose outputs are stacked into the condition.
+        blocks: Blocks of the encoder, counted from 0, whose outputs are stacked into the condition, in this
+            order.
         K: Flow steps with coupling a level.
         L: Levels, each at half the size of the one before.
         n_noaff: Transition steps a level: flow steps without coupling.
@@ -136,8 +137,8 @@ class NetworkConfig:
             raise UsageError(f"{_WHAT}: blocks is {self.blocks!r}; give whole numbers, such as (1, 3, 5)")
         for index in self.blocks:
             check_whole(_WHAT, "an entry of blocks", index, 0, self.nb - 1)
-        if list(self.blocks) != sorted(set(self.blocks)):
-            raise UsageError(f"{_WHAT}: blocks is {self.blocks}; give each once, in rising order")
+        if len(self.blocks) != len(set(self.blocks)):
+            raise UsageError(f"{_WHAT}: blocks is {self.blocks}; give each block once")
 
 
 PRESETS: Mapping[str, Single[NetworkConfig]] = {

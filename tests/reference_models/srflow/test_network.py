@@ -174,7 +174,7 @@ def test_images_that_do_not_go_together(conditional: bool, hr: Any, lr: Any, wor
         ),
         ({"img_resolution": 20, "conditional": False}, "give a multiple of 8, which 3 levels ask for"),
         ({"blocks": (1, 2)}, "an entry of blocks is 2; give a whole number from 0 to 1"),
-        ({"blocks": (1, 0)}, r"blocks is \(1, 0\); give each once, in rising order"),
+        ({"blocks": (1, 1)}, r"blocks is \(1, 1\); give each block once"),
         ({"blocks": 1}, "blocks is 1; give whole numbers"),
         ({"K": 0}, "K is 0"),
         ({"n_noaff": -1}, "n_noaff is -1"),
