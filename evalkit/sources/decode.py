@@ -112,10 +112,14 @@ def form(data: bytes, name: str) -> Form:
         with _open(data) as image:
             if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_ORIENTATION, 1) > 4:
                 image.load()  # Pillow turns this format itself
-            grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I;16") or _is_16_bit(image)
-            return Form(image.height, image.width, grey)
+            return Form(image.height, image.width, is_grey(image))
     except Exception as error:
         raise broken(name, error) from error
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether a Pillow image has one channel of colour, with or without alpha."""
+    return image.mode in ("1", "L", "LA", "La") or _is_16_bit(image)
 
 
 def pil_to_rgb(image: Image.Image) -> UInt8Array:

@@ -19,8 +19,8 @@ import numpy as np
 
 from evalkit.errors import SourceError, UsageError, nearest
 from evalkit.sources.arrays import find_layout, to_rgb
-from evalkit.sources.base import ImageSource, Int64Array, UInt8Array, array_digest
-from evalkit.sources.decode import broken, pil_to_rgb
+from evalkit.sources.base import Form, ImageSource, Int64Array, UInt8Array, array_digest
+from evalkit.sources.decode import broken, is_grey, pil_to_rgb
 
 _READ_TWICE = 8  # a random flip of every second image escapes this once in 256 runs
 
@@ -85,6 +85,15 @@ class DatasetSource(ImageSource):
         """Reads the items one by one."""
         return [self._image(index, self._item(index)) for index in indices]
 
+    def forms(self, indices: Sequence[int]) -> list[Form]:
+        """Read item by item."""
+        found = []
+        for index in indices:
+            item = self._item(index)
+            height, width = self._image(index, item).shape[1:]
+            found.append(Form(height, width, _is_grey(_first(item))))
+        return found
+
     def item_digests(self, indices: Sequence[int]) -> Iterator[bytes]:
         """The sha256 of the images' shapes and RGB pixels.
 
@@ -130,7 +139,7 @@ class DatasetSource(ImageSource):
 
     def _image(self, index: int, item: Any) -> UInt8Array:  # noqa: ANN401
         name = self.item_name(index)
-        image = item[0] if isinstance(item, (tuple, list)) and item else item
+        image = _first(item)
         if hasattr(image, "convert") and hasattr(image, "mode"):
             try:
                 return pil_to_rgb(image)
@@ -180,6 +189,18 @@ def open_torchvision(name: str, split: str | None, root: Path, download: bool, s
             "--root, or allow it to be downloaded with --download"
         ) from error
     return DatasetSource(dataset, spec)
+
+
+def _first(item: Any) -> Any:  # noqa: ANN401
+    return item[0] if isinstance(item, (tuple, list)) and item else item
+
+
+def _is_grey(image: Any) -> bool:  # noqa: ANN401
+    # A Pillow image; or an array (h, w), (1, h, w) or (h, w, 1), as `find_layout` reads them.
+    if hasattr(image, "mode"):
+        return is_grey(image)
+    shape = tuple(image.shape)
+    return len(shape) == 2 or 1 in (shape[0], shape[2])
 
 
 def _label(item: Any) -> int | None:  # noqa: ANN401

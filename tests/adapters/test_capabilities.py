@@ -31,12 +31,19 @@ class Movable(Latent):
     def synthesise(self, w, *, noise_seeds=None, transform=None): ...
 
 
+class Restorer:
+    name, scale, stochastic, temperature, identity = "double", 2, False, None, None
+
+    def restore(self, image, *, seeds, temperature=None): ...
+
+
 @pytest.mark.parametrize(
     ("model", "names"),
     [
         (Sampler(), ("Samples",)),
         (Latent(), ("Samples", "HasLatents")),
         (Movable(), ("Samples", "HasLatents", "Transformable", "Conditional")),
+        (Restorer(), ("Restores",)),
         (object(), ()),
     ],
 )
@@ -55,6 +62,10 @@ def test_a_missing_capability_is_said():
         need(object(), "Samples", "fid")
     with pytest.raises(UsageError, match="whose images are drawn by label"):
         need(Latent(), "Conditional", "class_fid")
+    with pytest.raises(UsageError, match="psnr_y needs a model that turns low-resolution images into high-"):
+        need(Sampler(), "Restores", "psnr_y")
+    with pytest.raises(UsageError, match="fid needs a model that draws .*; double offers: Restores"):
+        need(Restorer(), "Samples", "fid")
     with pytest.raises(UsageError, match="whose latents can be mapped"):
         need(Sampler(), "HasLatents", "ppl")
     with pytest.raises(UsageError, match=r"unknown capability 'Sample' \(nearest: Samples\)"):
