@@ -381,6 +381,6 @@ def _seeded(seed: int | None) -> Iterator[None]:
         return
     import torch
 
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield

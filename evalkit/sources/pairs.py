@@ -368,7 +368,7 @@ def _readable(
     good: list[int] = []
     broken: list[str] = []
     for index in range(len(high)):
-        if (low is not None and index not in lows) or (restored is not None and index not in several):
+        if (low is not None and index not in lows) or len(several.get(index, ())) < count:
             continue  # beyond the limit: those within it were found to have all
         try:
             high.load([index])

@@ -248,6 +248,11 @@ def test_unreadable_images_take_what_belongs_to_them_along(hr: Path, tmp_path: P
     pairs = open_pairs(hr, scale=4, lr=lr, skip_broken=True)
     assert pairs.names == ("bird",)
     assert pairs.broken == (str(hr / "baby.png"),)
+    few = write(tmp_path / "sr", high(["baby_0.png", "baby_1.png", "bird_0.png"]))
+    with pytest.raises(
+        SourceError, match="none of its 1 images can be read"
+    ):  # bird, outside the limit, has too few
+        open_pairs(hr, scale=4, lr=lr, sr=few, limit=1, skip_broken=True)
     (lr / "bird.png").write_bytes(b"")
     with pytest.raises(SourceError, match="none of its 2 images can be read"):
         open_pairs(hr, scale=4, lr=lr, skip_broken=True)
