@@ -185,10 +185,11 @@ def _sort(paths: Sequence[str], way: Callable[[str], _Reading | None], scale: in
     return _Sorted({key: sorted(files) for key, files in by_original.items()}, left, other_scale)
 
 
-def _unsettled(found: _Sorted, wanted: Sequence[int]) -> int:
+def _unsettled(found: _Sorted, wanted: Sequence[int]) -> tuple[int, int]:
     twice = sum(len(files) - len({number for number, _ in files}) for files in found.by_original.values())
     missing = sum(original not in found.by_original for original in wanted)
-    return len(found.left) + len(found.other_scale) + missing + twice
+    # Of equal ones that in which more files are known, so that the message says what is wrong with them.
+    return len(found.left) + len(found.other_scale) + missing + twice, len(found.left)
 
 
 def _check(
