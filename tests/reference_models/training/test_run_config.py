@@ -98,6 +98,12 @@ def test_values_that_cannot_be_are_refused(field, value, words):
         dataclasses.replace(RUN, **{field: value})
 
 
+def test_patches_have_any_side_from_4():
+    assert dataclasses.replace(RUN, fit="patches", resolution=48).resolution == 48
+    with pytest.raises(UsageError, match="resolution is 3; give a whole number from 4"):
+        dataclasses.replace(RUN, fit="patches", resolution=3)
+
+
 def test_json_of_something_else_is_refused():
     with pytest.raises(UsageError, match="no config of a training run"):
         RunConfig.from_json({**RUN.as_json(), "colour": "red"})
