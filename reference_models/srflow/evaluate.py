@@ -107,22 +107,26 @@ class Restoration:
         asked = np.asarray(seeds, np.int64) if tau else np.asarray(seeds, np.int64)[:1]
         found = in_batches(images, _together(max(height, width)), torch.from_numpy(asked))
         found = found[:, :, :height, :width]
-        return found.expand(len(seeds), 3, -1, -1)
+        return found.expand(len(seeds), 3, -1, -1).contiguous()
 
     def conditional_nats(self, hr: Tensor, lr: Tensor) -> Tensor:
         """-ln p(hr | lr / 255), a density on [0, 1]; each by its pair alone.
 
         Args:
-            hr: Floats ``(n, 3, H, W)`` in [0, 1]; of a grey network with three equal channels. Sides are
-                multiples of `NetworkConfig.multiple`.
+            hr: Floats ``(n, 3, H, W)`` in [0, 1], whose sides are multiples of `NetworkConfig.multiple`.
             lr: uint8 ``(n, 3, H / scale, W / scale)``.
 
         Returns:
             float64 ``(n,)`` on the CPU.
 
         Raises:
-            UsageError: Another type, shape or size.
+            UsageError: Another type, shape or size; or a grey network, whose density is one of one channel.
         """
+        if self._channels != 3:
+            raise UsageError(
+                f"{self.name} has a density of grey images, which have a third of the dimensions of colour "
+                "ones; ask network.log_prob for it"
+            )
         large = (len(lr), 3, *(side * self.scale for side in lr.shape[2:]))
         if lr.dtype != torch.uint8 or not hr.is_floating_point() or tuple(hr.shape) != large:
             raise UsageError(
@@ -132,16 +136,13 @@ class Restoration:
         self.network.config.latent_shapes(*hr.shape[2:])  # refuses other sizes
         if not len(hr):
             return torch.empty(0, dtype=torch.float64)
-        large_images = hr[:, : self._channels].float()
-        if self._channels == 1 and not bool((hr == hr[:, :1]).all()):
-            raise UsageError(_GREY.format(self.name))
 
         def part(large: Tensor, small: Tensor) -> Tensor:
             with torch.no_grad(), exact_float32():
-                found = self.network.log_prob(large.to(self.device), self._small(small))
+                found = self.network.log_prob(large.float().to(self.device), self._small(small))
                 return -found.double().cpu()
 
-        return in_batches(part, _together(max(hr.shape[2:])), large_images, lr)
+        return in_batches(part, _together(max(hr.shape[2:])), hr, lr)
 
     @property
     def _channels(self) -> int:
@@ -150,7 +151,10 @@ class Restoration:
     def _small(self, images: Tensor) -> Tensor:
         # Levels as the network takes them.
         if self._channels == 1 and not bool((images == images[:, :1]).all()):
-            raise UsageError(_GREY.format(self.name))
+            raise UsageError(
+                f"{self.name} is of grey images and was given coloured ones; give images whose three "
+                "channels are equal"
+            )
         return images[:, : self._channels].to(self.device).float() / 255
 
 
@@ -206,9 +210,6 @@ def Model(network: Network, *, name: str, enlarge: int = 1) -> Restoration | Glo
             "on images as they are (--fit exact), or without a small image (--set network.conditional=False)"
         )
     return Restoration(network, name=name)
-
-
-_GREY = "{} is of grey images and was given coloured ones; give images whose three channels are equal"
 
 
 def _together(side: int) -> int:

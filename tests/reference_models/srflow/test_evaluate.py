@@ -136,6 +136,8 @@ def test_a_grey_network_takes_grey_images_alone():
     assert torch.equal(found[:, 0], found[:, 2])
     with pytest.raises(UsageError, match="is of grey images and was given coloured ones"):
         model.restore(small_image(), seeds=SEEDS[:2])
+    with pytest.raises(UsageError, match="has a density of grey images, .* ask network.log_prob for it"):
+        model.conditional_nats(torch.zeros(1, 3, 16, 16), grey[None])
 
 
 def test_a_checkpoint_of_ours_is_the_same_model(tmp_path: Path):
