@@ -8,11 +8,7 @@ alone. Nothing is claimed of the curves' shape.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,13 +19,13 @@ from evalkit.adapters.capabilities import need
 from evalkit.adapters.resolve import open_model
 from evalkit.adapters.samples import sample
 from evalkit.engine.cost import Costs
+from evalkit.engine.curves import check_points, parse_points, write_numbers
 from evalkit.engine.device import pick_device
 from evalkit.engine.distributed import world
 from evalkit.engine.progress import Silent
 from evalkit.engine.request import Arguments
 from evalkit.engine.run import evaluate, plan
 from evalkit.errors import EvalkitError, UsageError
-from evalkit.files import write_text
 from evalkit.protocols import catalog
 from evalkit.records.schema import Record
 from evalkit.uncertainty.format import with_error
@@ -38,8 +34,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 FORMAT = "evalkit-sweep-1"
-MOST_POINTS = 100
-_HOW = "write start:stop:count, such as 0.3:1.0:8, or a list, such as 0.3,0.5,0.7"
+_WHAT, _RANGE, _LIST = "truncation psi", "0.3:1.0:8", "0.3,0.5,0.7"
 _COLUMNS = (
     "psi", "metric", "value", "standard_error", "low", "high", "bias", "num", "num_real", "record_id",
 )  # fmt: skip
@@ -197,24 +192,7 @@ def parse_psis(words: str) -> tuple[float, ...]:
     Raises:
         UsageError: The words are neither, or what they name cannot be swept over (`check_psis`).
     """
-    parts = [part.strip() for part in words.split(":")]
-    try:
-        if len(parts) == 3:
-            start, stop = float(parts[0]), float(parts[1])
-            count = int(parts[2])
-        elif len(parts) == 1:
-            return check_psis([float(part) for part in words.split(",")])
-        else:
-            raise ValueError
-    except ValueError as error:
-        raise UsageError(f"--truncation {words!r}: {_HOW}") from error
-    if count < 2:
-        raise UsageError(f"--truncation {words}: {count} is no number of points; a sweep has 2 or more")
-    if count > MOST_POINTS:
-        raise UsageError(f"--truncation {words}: more than {MOST_POINTS} points; ask for fewer")
-    check_psis([start, stop])
-    # Rounded, so that 0.4 of a range and a typed 0.4 are the same samples with the same stored features.
-    return check_psis([round(float(psi), 12) for psi in np.linspace(start, stop, count)])
+    return parse_points(words, option="--truncation", what=_WHAT, example=_RANGE, listed=_LIST)
 
 
 def check_psis(psis: Sequence[float]) -> tuple[float, ...]:
@@ -226,16 +204,7 @@ def check_psis(psis: Sequence[float]) -> tuple[float, ...]:
     Raises:
         UsageError: They are not.
     """
-    for psi in psis:
-        if isinstance(psi, bool) or not isinstance(psi, (int, float)) or not math.isfinite(psi) or psi < 0:
-            raise UsageError(f"truncation psi is {psi!r}; a sweep takes finite numbers from 0 on: {_HOW}")
-    chosen = tuple(sorted(float(psi) for psi in psis))
-    if not 2 <= len(chosen) <= MOST_POINTS:
-        raise UsageError(f"{len(chosen)} psi were given; a sweep has 2 to {MOST_POINTS} points: {_HOW}")
-    if len(set(chosen)) < len(chosen):
-        twice = next(psi for psi in chosen if chosen.count(psi) > 1)
-        raise UsageError(f"psi {twice!r} was given twice; every point of a sweep is another psi")
-    return chosen
+    return check_points(psis, _WHAT, f"write start:stop:count, such as {_RANGE}, or a list, such as {_LIST}")
 
 
 def plan_sweep(psis: Sequence[float], **arguments: Unpack[Arguments]) -> SweepCosts:
@@ -296,14 +265,8 @@ def write_sweep(result: Sweep, folder: Path | str) -> list[Path]:
     from evalkit.engine.sweep_plot import plot_sweep
 
     folder = Path(folder)
-    paths = [folder / f"sweep.{ending}" for ending in ("csv", "json", "png")]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(result.rows())
-    write_text(paths[0], text.getvalue())
-    write_text(paths[1], json.dumps(result.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    plot_sweep(result, paths[2])
+    paths = [*write_numbers(folder, _COLUMNS, result.rows(), result.to_dict()), folder / "sweep.png"]
+    plot_sweep(result, paths[-1])
     return paths
 
 

@@ -223,10 +223,10 @@ class ModelRestorations(Restorations):
         heat = self._request.temperature
         at = "" if heat is None else f" at temperature {heat:g}"
         advice = "check its weights" if not heat else f"take a lower temperature than {heat:g}"
+        name = self._pairs.names[first.image]
         return (
             f"{len(lost)} of {asked} restorations of {self._model.name}{at} hold values that are not "
-            f"finite and have no grey level; the first is sample {first.sample} of {self._pairs.names[first.image]}: "
-            f"{advice}. The other {asked - len(lost)} are kept, and no number was made of them alone"
+            f"finite and have no grey level; the first is sample {first.sample} of {name}: {advice}. The other {asked - len(lost)} are kept, and no number was made of them alone"
         )
 
 
