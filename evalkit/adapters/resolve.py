@@ -104,7 +104,7 @@ def open_restorer(
     """What restores images behind ``spec``, ready on ``device``.
 
     Args:
-        spec: A baseline (`evalkit.adapters.restorers.BASELINES`), ``NAME:PRESET-random`` or a checkpoint of a
+        spec: A baseline (`evalkit.adapters.baselines.BASELINES`), ``NAME:PRESET-random`` or a checkpoint of a
             reference model, ``package.module:factory``, ``file.py:factory``, a TorchScript, torch.export or
             ONNX file; or an object: one that restores is returned as it is, any other function of a
             low-resolution image is adapted.

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.adapters.baselines import BASELINES as BASELINES
 from evalkit.adapters.baselines import check_scale, no_temperature
 from evalkit.adapters.capabilities import Restores
 from evalkit.adapters.external_readers import (

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from evalkit.cli import restoration
 from evalkit.cli.options import (
     AttributesOption,
     BatchSize,
@@ -59,6 +60,14 @@ def run(
     samples: SamplesOption = None,
     model: ModelOption = None,
     data: Annotated[str | None, typer.Option(help="Real images, or a reference statistics file.")] = None,
+    sr_model: restoration.SrModel = None,
+    sr: restoration.Sr = None,
+    hr: restoration.Hr = None,
+    lr: restoration.Lr = None,
+    scale: restoration.Scale = None,
+    temperature: restoration.Temperature = None,
+    baselines: restoration.Baselines = True,
+    pictures: restoration.Pictures = 4,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Results folder; records are added to it.")
     ] = Path("results"),
@@ -107,16 +116,28 @@ def run(
     from evalkit.engine.repeats import repeat, spreads
     from evalkit.engine.run import plan
 
-    arguments: dict[str, Any] = {
-        "samples": samples, "model": model, "data": data, "metrics": metrics, "name": name,
-        "data_name": data_name, "layer": layer, "precision": precision.value, "k": k, "num": num,
-        "limit": limit, "data_limit": data_limit, "subset_seed": subset_seed, "seed": seed,
-        "skip_broken": skip_broken, "truncation_psi": truncation, "truncation_cutoff": truncation_cutoff,
-        "labels": labels, "z_dim": z_dim, "value_range": value_range.value, "num_classes": num_classes,
-        "sampling": parse_sampling(sampling or []), "attributes": attributes,
-        "reference_models": context.obj, "root": root, "download": download, "device": device.value,
-        "batch_size": batch_size, "weights_dir": weights_dir, "weights": parse_weights(weights or []),
+    shared: dict[str, Any] = {
+        "metrics": metrics, "name": name, "data_name": data_name, "data_limit": data_limit, "seed": seed,
+        "skip_broken": skip_broken, "reference_models": context.obj, "root": root, "download": download,
+        "device": device.value, "weights_dir": weights_dir, "weights": parse_weights(weights or []),
         "cache_dir": cache_dir, "reporter": reporter(),
+    }  # fmt: skip
+    if restoration.asked_for(context):
+        asked = restoration.arguments(
+            context, {**shared, "temperature": temperature}, sr_model=sr_model, sr=sr, hr=hr, lr=lr,
+            scale=scale, samples=samples, value_range=value_range.value,
+        )  # fmt: skip
+        restoration.run(
+            asked, output, baselines=baselines, pictures=pictures, dry_run=dry_run, as_json=as_json
+        )
+        return
+    restoration.refuse_temperature(temperature)
+    arguments = {
+        **shared, "samples": samples, "model": model, "data": data, "layer": layer,
+        "precision": precision.value, "k": k, "num": num, "limit": limit, "subset_seed": subset_seed,
+        "truncation_psi": truncation, "truncation_cutoff": truncation_cutoff, "labels": labels,
+        "z_dim": z_dim, "value_range": value_range.value, "num_classes": num_classes,
+        "sampling": parse_sampling(sampling or []), "attributes": attributes, "batch_size": batch_size,
     }  # fmt: skip
     # Models and callables are other people's code and may print; standard output is for results.
     with contextlib.redirect_stdout(sys.stderr):

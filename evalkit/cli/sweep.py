@@ -1,4 +1,4 @@
-"""The verb that follows a model along its truncation: ``sweep``."""
+"""The verb that follows a model along its truncation or temperature: ``sweep``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from evalkit.cli import restoration
 from evalkit.cli.options import (
     AttributesOption,
     BatchSize,
@@ -37,6 +38,7 @@ from evalkit.cli.options import (
     ZDim,
     parse_weights,
 )
+from evalkit.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -46,19 +48,35 @@ def register(app: typer.Typer) -> None:
 
 def sweep(
     context: typer.Context,
-    truncation: Annotated[
-        str,
-        typer.Option(help="Truncation psi: start:stop:count, such as 0.3:1.0:8, or a list, such as 0.3,0.7."),
-    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of sweep.csv, .json, .png; records/ lies in it.")
     ],
+    truncation: Annotated[
+        str | None,
+        typer.Option(help="Truncation psi: start:stop:count, such as 0.3:1.0:8, or a list, such as 0.3,0.7."),
+    ] = None,
     model: ModelOption = None,
     data: Annotated[str | None, typer.Option(help="Real images, or a reference statistics file.")] = None,
     metrics: Annotated[
-        str, typer.Option(help="Protocols or groups, with commas; the usual ones need no download.")
-    ] = "fd_mini,prdc_mini",
-    samples: Annotated[str | None, typer.Option(hidden=True)] = None,
+        str | None, typer.Option(help="Protocols or groups, with commas; the usual ones need no download.")
+    ] = None,
+    samples: Annotated[
+        str | None,
+        typer.Option(
+            help="With --sr-model: how many restorations of each image.", rich_help_panel=restoration.PANEL
+        ),
+    ] = None,
+    sr_model: restoration.SrModel = None,
+    hr: restoration.Hr = None,
+    lr: restoration.Lr = None,
+    scale: restoration.Scale = None,
+    temperature: Annotated[
+        str | None,
+        typer.Option(
+            help="With --sr-model, instead of --truncation: 0:1:6, or a list, such as 0,0.5,0.9.",
+            rich_help_panel=restoration.PANEL,
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model in tables.")] = None,
     data_name: DataName = None,
     k: Neighbours = None,
@@ -85,21 +103,36 @@ def sweep(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a model at several truncation psi, with the same seeds, and draw the curves."""
+    """Measure a model at several truncation psi or temperatures, with the same seeds, and draw curves."""
     from evalkit.engine import report
     from evalkit.engine import sweep as engine
     from evalkit.engine.progress import reporter
 
-    psis = engine.parse_psis(truncation)
-    arguments: dict[str, Any] = {
-        "samples": samples, "model": model, "data": data, "metrics": metrics, "name": name,
-        "data_name": data_name, "k": k, "num": num, "truncation_cutoff": truncation_cutoff, "labels": labels,
-        "z_dim": z_dim, "value_range": value_range.value, "num_classes": num_classes,
-        "attributes": attributes,
-        "data_limit": data_limit, "subset_seed": subset_seed, "seed": seed, "skip_broken": skip_broken,
-        "reference_models": context.obj, "root": root, "download": download, "device": device.value,
-        "batch_size": batch_size, "weights_dir": weights_dir, "weights": parse_weights(weights or []),
+    shared: dict[str, Any] = {
+        "metrics": metrics, "name": name, "data_name": data_name, "data_limit": data_limit, "seed": seed,
+        "skip_broken": skip_broken, "reference_models": context.obj, "root": root, "download": download,
+        "device": device.value, "weights_dir": weights_dir, "weights": parse_weights(weights or []),
         "cache_dir": cache_dir, "reporter": reporter(),
+    }  # fmt: skip
+    if restoration.asked_for(context):
+        asked = restoration.arguments(
+            context, shared, sr_model=sr_model, sr=None, hr=hr, lr=lr, scale=scale, samples=samples,
+            value_range=value_range.value,
+        )  # fmt: skip
+        restoration.sweep(asked, temperature, output, dry_run=dry_run, as_json=as_json)
+        return
+    if temperature is not None:
+        raise UsageError("--temperature is swept over for a model that restores; name it with --sr-model")
+    if truncation is None:
+        raise UsageError(
+            "nothing to sweep over: give --truncation 0.3:1.0:8, or --sr-model and --temperature 0:1:6"
+        )
+    psis = engine.parse_psis(truncation)
+    arguments = {
+        **shared, "metrics": metrics or engine.USUAL_METRICS, "samples": samples, "model": model,
+        "data": data, "k": k, "num": num, "truncation_cutoff": truncation_cutoff, "labels": labels,
+        "z_dim": z_dim, "value_range": value_range.value, "num_classes": num_classes,
+        "attributes": attributes, "subset_seed": subset_seed, "batch_size": batch_size,
     }  # fmt: skip
     # Models are other people's code and may print; standard output is for results.
     with contextlib.redirect_stdout(sys.stderr):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 FORMAT = "evalkit-sweep-1"
+USUAL_METRICS = "fd_mini,prdc_mini"
 _WHAT, _RANGE, _LIST = "truncation psi", "0.3:1.0:8", "0.3,0.5,0.7"
 _COLUMNS = (
     "psi", "metric", "value", "standard_error", "low", "high", "bias", "num", "num_real", "record_id",

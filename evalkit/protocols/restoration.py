@@ -34,7 +34,11 @@ _SRFLOW = "andreas128/SRFlow@5a007ad code/test.py, code/Measure.py"
 _EDSR = "Lim et al. 2017, on DIV2K"
 _NTIRE = "andreas128/NTIRE21_Learning_SR_Space@cd4d574 measure.py"
 _LPIPS = "Zhang et al. 2018, eq. 1, version 0.1; richzhang/PerceptualSimilarity, package lpips"
-_WORDS = {"best": "the best sample of every image", "worst": "the worst sample of every image"}
+_DISTS = "Ding et al. 2020, section 3, with the authors' weights as the package torchmetrics carries them"
+_WORDS: Mapping[str, str] = {
+    "best": "the best sample of every image",
+    "worst": "the worst sample of every image",
+}
 
 
 def _protocol(
@@ -106,6 +110,11 @@ _PERCEPTUAL = (
         "lpips_mini", PerceptualOptions(), "the recipe of LPIPS on the bundled network",
         "evalkit; comparable with itself alone", extractor="lpips-mini",
     ),
+    _protocol(
+        "dists", PerceptualOptions(), "DISTS: distance of structure and of texture, on VGG16", _DISTS,
+        extractor="dists",
+        deviates="the authors' program first shrinks images to a short side of 256 pixels",
+    ),
 )  # fmt: skip
 
 _CONSISTENCY = (
@@ -167,10 +176,11 @@ def of_samples(name: str) -> ProtocolSpec | None:
         return None
     if not isinstance(base.options, SampleOptions):
         raise UsageError(
-            f"{name}: {stem} is one number of all samples of an image together, so none of them is the "
-            f"{which}; ask for {stem}"
+            f"{name}: {stem} is one number an image, of all its samples together or of none, so none of them "
+            f"is the {which}; ask for {stem}"
         )
-    options: Any = dataclasses.replace(base.options, of_samples=which)
+    changed: Any = {"of_samples": which}
+    options = dataclasses.replace(base.options, **changed)
     about = dataclasses.replace(base.about, title=f"{base.about.title}: {_WORDS[which]}")
     return dataclasses.replace(base, name=name, options=options, about=about)
 

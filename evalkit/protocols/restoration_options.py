@@ -33,14 +33,12 @@ class FidelityOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class PerceptualOptions:
-    """What a network says of a restoration, beside its original or, of some, by itself.
+    """What a network says of a restoration beside its original.
 
     Attributes:
-        original: Whether the original takes part.
         of_samples: Which of several samples of an image counts.
     """
 
-    original: bool = True
     of_samples: OfSamples = "mean"
 
 

@@ -78,10 +78,11 @@ def measure_restoration(
 def _of_each_image(spec: ProtocolSpec, values: Float64Array) -> Float64Array:
     which = spec.options.of_samples if isinstance(spec.options, SampleOptions) else "mean"
     if which == "mean":
-        return values.mean(axis=1)
-    found: Float64Array = (
-        values.max(axis=1) if (which == "best") == spec.higher_is_better else values.min(axis=1)
-    )
+        found: Float64Array = values.mean(axis=1)
+    elif (which == "best") == spec.higher_is_better:
+        found = values.max(axis=1)
+    else:
+        found = values.min(axis=1)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Restorations to look at: low-resolution image, samples, original and what differs between samples, in a row."""
+"""Restorations to look at: low-resolution image, samples, original and how samples differ, in a row."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def draw_side_by_side(pairs: Pairs, restorations: Restorations, path: Path, *, i
 
     From left to right: the low-resolution image, its pixels as squares; up to four samples; the original;
     and, where samples differ, the standard deviation of every pixel over all samples (mean over channels,
-    in levels of 0 to 255), with its largest value in the title. Of a large image the middle is shown.
+    n - 1, in levels of 0 to 255), with its largest value in the title. Of a large image the middle is shown.
 
     Args:
         pairs: The originals and low-resolution images.
@@ -58,9 +58,9 @@ def draw_side_by_side(pairs: Pairs, restorations: Restorations, path: Path, *, i
         for axes, picture, name in zip(
             line, pictures, [pairs.names[image], *names, "original"], strict=False
         ):
-            _show(axes, picture[(slice(None), *part)].transpose(1, 2, 0), name)
+            _show(axes, picture[:, part[0], part[1]].transpose(1, 2, 0), name)
         if differ:
-            spread = pixel_std_map(np.stack(samples))[part]
+            spread = pixel_std_map(np.stack(samples), 1)[part]
             _show(line[-1], spread, f"σ, at most {spread.max():.1f}")
     save_png(figure, path)
     return path

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+from evalkit.adapters.baselines import BASELINES, Baseline
 from evalkit.adapters.resolve import ReferenceModels, open_restorer
 from evalkit.engine.device import pick_device
 from evalkit.engine.distributed import World, world
@@ -252,9 +253,17 @@ def _lacking(spec: ProtocolSpec, model: Any, num: int) -> str | None:  # noqa: A
     return None
 
 
-def with_baseline(request: RestorationRequest, name: str) -> RestorationRequest:
-    """The same request of a baseline (`evalkit.adapters.restorers.BASELINES`), where it applies."""
-    model = open_restorer(name, None, scale=request.pairs.scale)
+def baselines_of(request: RestorationRequest) -> list[RestorationRequest]:
+    """The same request of every baseline (`evalkit.adapters.baselines.BASELINES`) but itself.
+
+    Protocols that do not apply to a baseline are left out.
+    """
+    own = None if request.model is None else request.model.name
+    return [_with_baseline(request, name) for name in BASELINES if name != own]
+
+
+def _with_baseline(request: RestorationRequest, name: str) -> RestorationRequest:
+    model = Baseline(name, request.pairs.scale)
     lacking = {spec.name for spec in request.protocols if _lacking(spec, model, request.num_samples)}
     return dataclasses.replace(
         request,

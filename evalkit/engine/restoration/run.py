@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from evalkit.adapters.restorers import BASELINES
 from evalkit.digest import plain
 from evalkit.engine.device import describe_device, pick_device
 from evalkit.engine.probes import fill, probe_tables
@@ -18,8 +17,8 @@ from evalkit.engine.restoration.probes import ImageProbe, SampleProbe, layer_of
 from evalkit.engine.restoration.request import (
     RestorationArguments,
     RestorationRequest,
+    baselines_of,
     prepare,
-    with_baseline,
 )
 from evalkit.engine.restoration.samples import ModelRestorations, Restorations, restorations_of
 from evalkit.errors import EvalkitError
@@ -43,7 +42,7 @@ class Evaluation(NamedTuple):
 
     Attributes:
         records: Those of the restorations, in the order of the metrics.
-        baselines: Those of each baseline, in the order of `evalkit.adapters.restorers.BASELINES`.
+        baselines: Those of each baseline, in the order of `evalkit.adapters.baselines.BASELINES`.
         request: What was asked, resolved.
         restorations: What was judged.
     """
@@ -96,21 +95,17 @@ def run_restoration(request: RestorationRequest, output: Path | str | None, *, b
     if filed is not None and request.world.is_main:
         filed.check_writable()
     request.store.check_writable()
-    judges: dict[str, Perceptual | None] = {NO_JUDGE: None}
-    failures: list[EvalkitError] = []
-    _load_judges(request, judges, failures)
+    judges, failures = load_judges(request)
     if failures and not any(spec.extractor in judges for spec in request.measured):
         raise failures[0]
     for note in request.pairs.notes:
         request.reporter.say(note)
     restorations = restorations_of(request)
     records = _measure(request, restorations, judges, filed, failures)
-    beside = []
-    for name in BASELINES if baselines else ():
-        if request.model is not None and request.model.name == name:
-            continue
-        asked = with_baseline(request, name)
-        beside.append(_measure(asked, restorations_of(asked), judges, filed, failures))
+    beside = [
+        _measure(asked, restorations_of(asked), judges, filed, failures)
+        for asked in (baselines_of(request) if baselines else ())
+    ]
     if failures:
         kept = f"; {len(records)} other results are filed in {output}" if records and filed else ""
         said = dict.fromkeys(str(error) for error in failures)
@@ -118,12 +113,16 @@ def run_restoration(request: RestorationRequest, output: Path | str | None, *, b
     return Evaluation(records, beside, request, restorations)
 
 
-def _load_judges(
-    request: RestorationRequest, judges: dict[str, Perceptual | None], failures: list[EvalkitError]
-) -> None:
-    # Before any work, so that what lacks is said at once.
+def load_judges(request: RestorationRequest) -> tuple[dict[str, Perceptual | None], list[EvalkitError]]:
+    """The networks that the request's protocols look through, by name, and what lacks.
+
+    They are loaded before any work, so that what lacks is said at once. Protocols that look through nothing
+    have None.
+    """
     from evalkit.features.perceptual import load_perceptual
 
+    judges: dict[str, Perceptual | None] = {NO_JUDGE: None}
+    failures: list[EvalkitError] = []
     for name in dict.fromkeys(spec.extractor for spec in request.measured):
         if name in judges:
             continue
@@ -134,6 +133,7 @@ def _load_judges(
             )  # fmt: skip
         except EvalkitError as error:
             failures.append(error)
+    return judges, failures
 
 
 def _measure(

@@ -103,11 +103,10 @@ class ModelRestorations(Restorations):
             f"made by {request.model.name}{warmth}{drawn}; floats are truncated to levels"
             + (", one of each image, which stands for all its samples" if request.deterministic else ""),
         )
-        self.seconds: float | None = None
         identity = getattr(request.model, "identity", None)
         if identity is None:
             # Known by its answer: an object that changed is another model.
-            identity = hashlib.sha256(self._ask(0, [0]).tobytes()).hexdigest()
+            identity = hashlib.sha256(self.ask(0, [0]).tobytes()).hexdigest()
         self._key = digest(
             [
                 FORMAT, identity, self._pairs.fingerprint, heat,
@@ -166,18 +165,11 @@ class ModelRestorations(Restorations):
         path = self._path(image, sample if self.distinct > 1 else 0)
         return decode(path.read_bytes(), str(path))
 
-    def timed(self) -> float:
-        """Seconds of one restoration of the smallest image, which nothing is filed of."""
-        sizes = [self._pairs.lr(image).size for image in range(min(len(self._pairs), 8))]
-        started = time.perf_counter()
-        self._ask(int(np.argmin(sizes)), [0])
-        return time.perf_counter() - started
-
     def _path(self, image: int, sample: int) -> Path:
         return self._folder / f"{image:06d}_{sample:03d}.png"
 
     def _restore(self, image: int, samples: list[int]) -> list[_Lost]:
-        made, lost = self._ask(image, samples), []
+        made, lost = self.ask(image, samples), []
         for k, each in zip(samples, made, strict=True):
             if each.dtype != np.uint8 and not np.isfinite(each).all():
                 lost.append(_Lost(image, k))
@@ -185,7 +177,12 @@ class ModelRestorations(Restorations):
             write_png(self._path(image, k), each if each.dtype == np.uint8 else to_uint8(each, "unit"))
         return lost
 
-    def _ask(self, image: int, samples: list[int]) -> npt.NDArray[Any]:
+    def ask(self, image: int, samples: list[int]) -> npt.NDArray[Any]:
+        """What the model gives for some samples of an image, floats or uint8; nothing is filed.
+
+        Raises:
+            CheckpointError: The model fails, or returns something else than restorations.
+        """
         import torch
 
         from evalkit.imaging.exact import exact_float32
@@ -226,7 +223,8 @@ class ModelRestorations(Restorations):
         name = self._pairs.names[first.image]
         return (
             f"{len(lost)} of {asked} restorations of {self._model.name}{at} hold values that are not "
-            f"finite and have no grey level; the first is sample {first.sample} of {name}: {advice}. The other {asked - len(lost)} are kept, and no number was made of them alone"
+            f"finite and have no grey level; the first is sample {first.sample} of {name}: {advice}. The "
+            f"other {asked - len(lost)} are kept, and no number was made of them alone"
         )
 
 
