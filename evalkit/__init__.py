@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from evalkit.adapters.external import adapt as adapt
     from evalkit.adapters.likelihood import Likelihood as Likelihood
     from evalkit.adapters.likelihood import likelihood as likelihood
+    from evalkit.adapters.restorers import adapt_restorer as adapt_restorer
     from evalkit.engine.doctor import doctor as doctor
     from evalkit.engine.reference import build_reference as build_reference
     from evalkit.engine.repeats import repeat as repeat
+    from evalkit.engine.restoration.run import evaluate_restoration as evaluate_restoration
     from evalkit.engine.run import evaluate as evaluate
     from evalkit.engine.run import plan as plan
     from evalkit.engine.sampling import sample as sample
@@ -40,9 +42,11 @@ _HOMES = {
     "PROTOCOLS": "evalkit.protocols.catalog",
     "Record": "evalkit.records.schema",
     "adapt": "evalkit.adapters.external",
+    "adapt_restorer": "evalkit.adapters.restorers",
     "build_reference": "evalkit.engine.reference",
     "doctor": "evalkit.engine.doctor",
     "evaluate": "evalkit.engine.run",
+    "evaluate_restoration": "evalkit.engine.restoration.run",
     "fetch_weights": "evalkit.features.weights:fetch",
     "likelihood": "evalkit.adapters.likelihood",
     "load_extractor": "evalkit.features.catalog",

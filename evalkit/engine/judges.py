@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from evalkit.features.catalog import EXTRACTORS, Readiness, weights_status
 from evalkit.features.lpips import DISTANCES
+from evalkit.features.perceptual import DISTS, DISTS_SOURCE, JUDGES, lacking_package
 from evalkit.features.weights import WEIGHTS, status, weights_dir
-from evalkit.protocols.spec import LikelihoodOptions, PathLengthOptions, ProtocolSpec, SeparabilityOptions
+from evalkit.protocols.restoration_options import ConditionalLikelihoodOptions
+from evalkit.protocols.spec import LikelihoodOptions, ProtocolSpec, SeparabilityOptions
 
 ANY_BUNDLE = "attributes"  # the extractor of protocols whose bundle the user names
 NAME_A_BUNDLE = (
@@ -35,13 +37,15 @@ class Judge(NamedTuple):
 
 def judge_of(spec: ProtocolSpec) -> Judge:
     """What ``spec`` looks through."""
-    if isinstance(spec.options, PathLengthOptions):
+    if spec.extractor in DISTANCES:
         info = DISTANCES[spec.extractor]
         return Judge(info.source, (info.weights,))
+    if spec.extractor == DISTS:
+        return Judge(DISTS_SOURCE, (JUDGES[DISTS],))
     if isinstance(spec.options, SeparabilityOptions):
         known = (spec.extractor,) if spec.extractor in WEIGHTS else ()
         return Judge("evalkit: classifiers of binary attributes, one bundle a data set", known)
-    if isinstance(spec.options, LikelihoodOptions):
+    if isinstance(spec.options, (LikelihoodOptions, ConditionalLikelihoodOptions)):
         return Judge("none: the model itself says how likely images are", ())
     if spec.capability is not None:
         return Judge("none: images are compared pixel by pixel", ())
@@ -60,6 +64,8 @@ def readiness(spec: ProtocolSpec, folder: Path | str | None = None) -> Readiness
         return weights_status(spec.extractor, (spec.layer,), weights_dir=folder)
     if spec.extractor == ANY_BUNDLE:
         return Readiness(ok=False, detail=NAME_A_BUNDLE)
+    if lacking := lacking_package(spec.extractor):
+        return Readiness(ok=False, detail=lacking)
     for name in judge_of(spec).weights:
         found = status(WEIGHTS[name], weights_dir(folder))
         if found.state != "ok":

@@ -14,6 +14,7 @@ Imports torch only to load a network.
 
 from __future__ import annotations
 
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Codes = TypeVar("Codes")
 DISTS = "dists"
+DISTS_SOURCE = "dingkeyan93/DISTS, weights DISTS_weights-f5e65c96.pth"
+_DISTS_PACKAGE = "torchmetrics"
 _SMALLEST_FOR_DISTS = 16  # four pools
 # Judges by name, and the entry of the weights catalogue that feeds each.
 JUDGES: Mapping[str, str] = {**{name: info.weights for name, info in DISTANCES.items()}, DISTS: "vgg16"}
@@ -201,6 +204,16 @@ class _Dists(_Judge["list[torch.Tensor]"]):
             "dists compares images as wholes and has no maps; take one of "
             f"{', '.join(DISTANCES)} for what needs maps"
         )
+
+
+def lacking_package(name: str) -> str | None:
+    """What to install before a judge can be loaded; None where nothing lacks."""
+    if name != DISTS or importlib.util.find_spec(_DISTS_PACKAGE) is not None:
+        return None
+    return (
+        f"{name} takes its learned weights from the package {_DISTS_PACKAGE}, which is not installed; pip "
+        "install 'evalkit[iqa]'"
+    )
 
 
 def load_perceptual(

@@ -15,9 +15,6 @@ FOLDER = Path(os.environ.get("EVALKIT_GOLDEN") or Path(__file__).resolve().paren
 
 # Patterns of case names, and what they wait for.
 LATER = {
-    "restoration metrics and SRFlow": (
-        "metrics/psnr_ssim*", "metrics/imresize_matlab*", "metrics/sr_space_*", "srflow_*",
-    ),
     "ProGAN's own metrics (sliced Wasserstein distance, MS-SSIM)": ("metrics/progan_swd_msssim*",),
     "StyleGAN-XL, Projected GAN and Diffusion-GAN": ("sgxl_*", "pg_*", "dgan_*"),
 }  # fmt: skip
