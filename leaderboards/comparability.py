@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 # One model on one set of images. Two sets of one name (another seed, another limit) are two rows.
 MODEL = ["samples", "samples_fingerprint"]
 # Means, more or less: their expectation does not move with the number of samples.
-_UNBIASED = ("Kernel", "PathLength", "Equivariance")
+_UNBIASED = (
+    "Kernel", "PathLength", "Equivariance", "Fidelity", "Perceptual", "Consistency", "SampleSpread",
+    "ConditionalLikelihood",
+)  # fmt: skip
+_CHOSEN = ("_best", "_worst")  # the best of more samples is better
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,7 +112,8 @@ def column_notes(columns: list[Column], frame: pd.DataFrame) -> list[str]:
     for column in columns:
         part = frame[in_column(frame, column)]
         counts = sorted({int(num) for num in part["num_samples"]})
-        if len(counts) > 1 and column.kind not in _UNBIASED:
+        unbiased = column.kind in _UNBIASED and not column.metric.endswith(_CHOSEN)
+        if len(counts) > 1 and not unbiased:
             notes.append(
                 f"{column.label}: the numbers of samples differ ({', '.join(f'{num:,}' for num in counts)}), "
                 "and its value moves with that number: compare equal ones."

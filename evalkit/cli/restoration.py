@@ -21,7 +21,7 @@ SrModel = Annotated[
     typer.Option(
         "--sr-model",
         help="What restores: a checkpoint, file.py:factory, a program (.pt2, .onnx …), bicubic …; then "
-        "--samples is how many of each image.",
+        "--samples is how many of each image, and --range is unit if not given.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -183,13 +183,13 @@ def run(
     # Models are other people's code and may print; standard output is for results.
     with contextlib.redirect_stdout(sys.stderr):
         found = run_restoration(prepare(**asked), output, baselines=baselines)
-    each = [found.records, *found.baselines]
+    every = [records for records in (found.records, *found.baselines) if records]
     if as_json:
-        print(json.dumps([r.to_dict() for records in each for r in records], indent=1, ensure_ascii=False))
-    else:
-        for records in each:
-            if records:
-                report.print_records(records, output)
+        print(json.dumps([r.to_dict() for records in every for r in records], indent=1, ensure_ascii=False))
+    elif every:
+        report.print_records(every[0], output)
+        if len(every) > 1:
+            report.print_beside(every)
     if pictures and found.records:  # none of a helper process under torchrun
         path = output / "pictures" / f"{slug(found.request.name)}-{slug(found.request.data_name)}.png"
         draw_side_by_side(found.request.pairs, found.restorations, path, images=pictures)

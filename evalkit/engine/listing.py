@@ -13,8 +13,13 @@ from evalkit.engine.judges import ANY_BUNDLE, judge_of
 from evalkit.errors import lookup
 from evalkit.features.catalog import EXTRACTORS
 from evalkit.features.weights import WEIGHTS, status, weights_dir
-from evalkit.protocols.catalog import GROUPS, PROTOCOLS
-from evalkit.protocols.likelihood import importance_protocol
+from evalkit.protocols.catalog import GROUPS, PROTOCOLS, spelled
+from evalkit.protocols.restoration_options import (
+    ConditionalLikelihoodOptions,
+    SampleOptions,
+    TogetherOptions,
+)
+from evalkit.protocols.spec import ProtocolSpec
 from evalkit.sources.resolve import describe_sources
 
 Row = dict[str, Any]
@@ -85,7 +90,7 @@ def describe(name: str) -> dict[str, Any]:
     Raises:
         UsageError: No protocol has this name; the nearest are offered.
     """
-    spec = importance_protocol(name) or lookup(name, PROTOCOLS, "protocol")
+    spec = spelled(name) or lookup(name, PROTOCOLS, "protocol")
     judge = judge_of(spec)
     fields: dict[str, Any] = {"id": spec.id, "digest": spec.digest}
     for field in dataclasses.fields(spec):
@@ -100,8 +105,16 @@ def describe(name: str) -> dict[str, Any]:
     fields["title"] = spec.about.title
     fields["source"] = spec.about.source
     fields["deviates"] = spec.about.deviates or "nowhere known"
-    fields["needs"] = spec.capability or ("data" if spec.needs_data else "samples alone")
+    fields["needs"] = _needs(spec)
     fields["network"] = judge.source
     named = "the bundle that --attributes names" if spec.extractor == ANY_BUNDLE else "none"
     fields["files"] = ", ".join(WEIGHTS[weights].filename for weights in judge.weights) or named
     return fields
+
+
+def _needs(spec: ProtocolSpec) -> str:
+    if isinstance(spec.options, (SampleOptions, TogetherOptions)):
+        return "originals, and their restorations or a model that Restores"
+    if isinstance(spec.options, ConditionalLikelihoodOptions):
+        return "originals, and a model that Restores and has conditional_nats"
+    return spec.capability or ("data" if spec.needs_data else "samples alone")

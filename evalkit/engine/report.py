@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.engine.cost import Costs
 from evalkit.records.schema import Record
-from evalkit.uncertainty.format import MISSING, number
+from evalkit.uncertainty.format import MISSING, number, with_error
 
 if TYPE_CHECKING:
     from evalkit.engine.repeats import Spread
@@ -72,6 +72,27 @@ def print_records(records: Sequence[Record], output: Path) -> None:
     for text, metrics in said.items():
         console.print(f"  {', '.join(metrics)}: {text}", markup=False)
     console.print(f"filed in {output}", markup=False)
+
+
+def print_beside(groups: Sequence[Sequence[Record]]) -> None:
+    """The same metrics of several things that were held against the same images, a column each."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="beside the baselines")
+    table.add_column("metric", overflow="fold")
+    for records in groups:
+        table.add_column(Text(records[0].samples.name), justify="right", overflow="fold")
+    columns = [{record.metric: record for record in records} for records in groups]
+    for name, first in {record.metric: record for records in groups for record in records}.items():
+        cells = [
+            with_error(column[name].value, column[name].standard_error)
+            if name in column and column[name].value is not None
+            else NOT_APPLICABLE
+            for column in columns
+        ]
+        table.add_row(f"{name} {'↑' if first.higher_is_better else '↓'}", *cells)
+    _console().print(table)
 
 
 def print_spreads(found: Sequence[Spread]) -> None:

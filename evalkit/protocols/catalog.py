@@ -58,6 +58,15 @@ def any_number(spec: ProtocolSpec) -> str | None:
     return None
 
 
+def spelled(name: str) -> ProtocolSpec | None:
+    """The protocol of a name that is not listed since it follows a rule: ``bpd_iwae64``, ``psnr_y_best`` …
+
+    Raises:
+        UsageError: It nearly does, and there can be no such protocol.
+    """
+    return likelihood.importance_protocol(name) or restoration.of_samples(name)
+
+
 def select(
     names: Sequence[str],
     *,
@@ -73,9 +82,8 @@ def select(
     """
     known: dict[str, ProtocolSpec] = {**PROTOCOLS}
     for name in (part for given in names for part in GROUPS.get(given, (given,))):
-        for free in (likelihood.importance_protocol(name), restoration.of_samples(name)):
-            if free is not None:
-                known.setdefault(name, free)
+        if (free := spelled(name)) is not None:
+            known.setdefault(name, free)
     table: dict[str, tuple[str, ...]] = {**{name: (name,) for name in known}, **GROUPS}
     chosen = dict.fromkeys(part for name in names if name for part in lookup(name, table, "protocol"))
     if not chosen:
