@@ -47,15 +47,16 @@ def print_records(records: Sequence[Record], output: Path) -> None:
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "metric" else "right", overflow="fold")
     for record in records:
-        spread = record.standard_error
+        spread, paired = record.standard_error, record.per_image is not None
         interval = MISSING
         if record.ci95 is not None:
-            interval = f"[{number(record.ci95[0], spread)}, {number(record.ci95[1], spread)}]"
+            low, high = (number(end, spread, paired=paired) for end in record.ci95)
+            interval = f"[{low}, {high}]"
         real = record.data.num if record.data is not None else None
         bias = [MISSING if record.bias is None else number(record.bias, spread)] if biased else []
         table.add_row(
             f"{record.metric} {'↑' if record.higher_is_better else '↓'}",
-            NOT_APPLICABLE if record.value is None else number(record.value, spread),
+            NOT_APPLICABLE if record.value is None else number(record.value, spread, paired=paired),
             MISSING if spread is None else f"{spread:.2g}",
             interval,
             *bias,
@@ -86,7 +87,7 @@ def print_beside(groups: Sequence[Sequence[Record]]) -> None:
     columns = [{record.metric: record for record in records} for records in groups]
     for name, first in {record.metric: record for records in groups for record in records}.items():
         cells = [
-            with_error(column[name].value, column[name].standard_error)
+            with_error(column[name].value, column[name].standard_error, paired=True)
             if name in column and column[name].value is not None
             else NOT_APPLICABLE
             for column in columns

@@ -1,7 +1,9 @@
 """Numbers as people read them: as many digits as the standard error supports. Standard library only.
 
 Two significant digits of the standard error are kept (the usual rule of physics, GUM 7.2.6), and the value is
-rounded at the same place, so that no digit is shown that a repetition would change at random.
+rounded at the same place, so that no digit is shown that a repetition would change at random. Where models
+are judged on the same images, one by one, most of the error is what the images share, and differences are
+known better than it says: such numbers are shown with a digit more (``paired``).
 """
 
 from __future__ import annotations
@@ -17,20 +19,20 @@ def decimals(spread: float) -> int:
     return min(max(1 - math.floor(math.log10(abs(spread))), 0), _MOST_DECIMALS)
 
 
-def number(value: float, spread: float | None) -> str:
+def number(value: float, spread: float | None, *, paired: bool = False) -> str:
     """``value`` with the digits its standard error supports; six significant digits where there is none."""
     if not spread:
         return _unsigned_zero(f"{value:.6g}")
-    return _unsigned_zero(f"{value:.{decimals(spread)}f}")
+    return _unsigned_zero(f"{value:.{decimals(spread) + paired}f}")
 
 
-def with_error(value: float | None, spread: float | None) -> str:
+def with_error(value: float | None, spread: float | None, *, paired: bool = False) -> str:
     """``value ± standard error``, both rounded at the same place; the value alone where there is no error."""
     if value is None:
         return MISSING
     if not spread:
         return number(value, spread)
-    return f"{number(value, spread)} ± {spread:.{decimals(spread)}f}"
+    return f"{number(value, spread, paired=paired)} ± {spread:.{decimals(spread) + paired}f}"
 
 
 def _unsigned_zero(text: str) -> str:

@@ -21,8 +21,9 @@ UInt8Array = npt.NDArray[np.uint8]
 
 MOST_ROWS = 6
 MOST_SAMPLES = 4
-MOST_SIDE = 384  # pixels of an image that are shown; of larger ones the middle
-_INCHES = 2.1
+MOST_SIDE = 256  # pixels of an image that are shown; of larger ones the middle
+_INCHES = 2.45  # as many dots, so that large images are shown as they are
+_LETTERS = 13  # of the title, to an inch
 
 
 def draw_side_by_side(pairs: Pairs, restorations: Restorations, path: Path, *, images: int = 4) -> Path:
@@ -45,8 +46,10 @@ def draw_side_by_side(pairs: Pairs, restorations: Restorations, path: Path, *, i
     shown = min(restorations.distinct, MOST_SAMPLES)
     differ = restorations.distinct > 1
     across = 2 + shown + differ
-    figure = new_figure(_INCHES * across, (_INCHES + 0.25) * rows + 0.35)
-    figure.suptitle(f"{restorations.name} on {pairs.spec} x{pairs.scale}".replace("$", r"\$"), fontsize=10)
+    figure = new_figure(_INCHES * across, (_INCHES + 0.25) * rows + 0.5)
+    title = [restorations.name, f"{pairs.spec} x{pairs.scale}"]
+    most = int(_LETTERS * _INCHES * across)
+    figure.suptitle("\n".join(_short(line, most) for line in title).replace("$", r"\$"), fontsize=10)
     panels = figure.subplots(rows, across, squeeze=False)
     for image, line in enumerate(panels):
         original = pairs.hr(image)
@@ -72,6 +75,11 @@ def _middle(shape: Sequence[int], scale: int) -> tuple[slice, slice]:
     starts = [max(0, (length - side) // 2 // scale * scale) for length in shape]
     rows, columns = (slice(start, start + side) for start in starts)
     return rows, columns
+
+
+def _short(text: str, most: int) -> str:
+    # The end of a path says more than its beginning.
+    return text if len(text) <= most else f"…{text[-most + 1 :]}"
 
 
 def _show(axes: Axes, picture: npt.NDArray[np.generic], title: str) -> None:

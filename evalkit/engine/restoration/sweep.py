@@ -86,7 +86,7 @@ class TemperatureSweep:
         """A line a temperature and a column a metric, value and standard error, for print."""
         found = []
         for temperature, records in zip(self.temperatures, self.records, strict=True):
-            shown = {r.metric: with_error(r.value, r.standard_error) for r in records}
+            shown = {r.metric: with_error(r.value, r.standard_error, paired=True) for r in records}
             found.append(
                 {"temperature": f"{temperature:g}"} | {name: shown.get(name, "—") for name in self.metrics}
             )
