@@ -52,7 +52,8 @@ def test_everything_but_the_provenance_decides_the_id(field: str):
     other: dict[str, object] = {
         "metric": "x", "value": 2.0, "standard_error": 0.1, "ci95": (0.0, 1.0), "ci_method": "x", "bias": 0.2,
         "higher_is_better": True, "extras": {"std": 0.3}, "notes": (), "seed": 1, "protocol": {"name": "x"},
-        "extractor": {"name": "x"}, "samples": REAL, "data": None, "schema_version": 2,
+        "extractor": {"name": "x"}, "samples": REAL, "data": None, "per_image": {"a.png": 1.0},
+        "schema_version": 2,
     }  # fmt: skip
     if field == "provenance":
         changed = dataclasses.replace(RECORD, provenance={})
@@ -225,6 +226,27 @@ def test_a_record_without_training_is_what_it_was_before_there_was_any():
     # Filed by the version before: its id must come out again, and its text too.
     assert RECORD.record_id == "ec535b76f41cbcb0ed738be2b2a7e30695b85ec3d4ca58c1f450bd6f5f9cd416"
     assert "training" not in RECORD.to_json()
+
+
+def test_the_number_of_every_image_comes_back_and_decides_the_id(tmp_path: Path):
+    numbers = ({"a.png": 1.0, "b.png": 1.5}, {"a.png": 1.0, "b.png": 1.25}, {"a.png": 1.0}, {})
+    records = [dataclasses.replace(RECORD, per_image=each) for each in numbers]
+    assert len({record.record_id for record in (RECORD, *records)}) == 5
+    for record in records:
+        RecordStore(tmp_path).append(record)
+    assert {record.record_id: record for record in read_records(tmp_path)} == {
+        record.record_id: record for record in records
+    }
+    assert "per_image" not in RECORD.to_json()
+
+
+def test_a_number_of_one_image_that_is_edited_is_noticed(tmp_path: Path):
+    store = RecordStore(tmp_path)
+    record = dataclasses.replace(RECORD, per_image={"a.png": 1.0, "b.png": 1.5})
+    store.append(record)
+    _spoil(store.path_of(record), per_image={"a.png": 1.0, "b.png": 2.5})
+    with pytest.raises(StoreError, match="the content does not match its record_id"):
+        read_records([tmp_path])
 
 
 def test_training_that_is_none_is_refused():
