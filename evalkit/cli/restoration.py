@@ -164,7 +164,8 @@ def arguments(
 
 
 def _is_count(word: str) -> bool:
-    return word.lstrip("-").isascii() and word.lstrip("-").isdigit() and len(word) < 19
+    digits = word.removeprefix("-")
+    return digits.isascii() and digits.isdigit() and len(word) < 19
 
 
 def run(
@@ -203,7 +204,8 @@ def sweep(
     from evalkit.engine import report
     from evalkit.engine.restoration import sweep as engine
 
-    asked = {**asked, "metrics": asked["metrics"] or engine.USUAL_METRICS}
+    if asked["metrics"] is None:
+        asked = {**asked, "metrics": engine.USUAL_METRICS}
     if temperature is None:
         raise UsageError("--temperature is missing; say what to sweep over: --temperature 0:1:6")
     temperatures = engine.parse_temperatures(temperature)

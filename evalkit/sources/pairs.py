@@ -196,8 +196,8 @@ class Pairs:
         original = self._forms[index]
         why = f"expected is {width}x{height}"
         if (height, width) != original[:2]:
-            why += f", the original's {_size(original)} cropped at the bottom and right to multiples of "
-            f"{self.scale}"
+            cut = f"cropped at the bottom and right to multiples of {self.scale}"
+            why += f", the original's {_size(original)} {cut}"
         off = max(abs(form.height - height), abs(form.width - width))
         raise SourceError(
             f"{self._restored.item_name(place)} is {_size(form)} and is no restoration of "

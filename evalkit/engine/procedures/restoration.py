@@ -64,10 +64,12 @@ def measure_restoration(
         best, worst = (values.max(axis=1), values.min(axis=1))
         if not spec.higher_is_better:
             best, worst = worst, best
-        spread = values.std(axis=1, ddof=1) if values.shape[1] > 1 else np.zeros(len(values))
-        for name, part in (("best_of_n", best), ("worst_of_n", worst), ("std_of_samples", spread)):
-            if np.isfinite(part).all():
-                extras[name] = float(part.mean())
+        parts = {"best_of_n": best, "worst_of_n": worst}
+        if np.isfinite(values).all():
+            parts["std_of_samples"] = (
+                values.std(axis=1, ddof=1) if values.shape[1] > 1 else np.zeros(len(values))
+            )
+        extras |= {name: float(part.mean()) for name, part in parts.items() if np.isfinite(part).all()}
     return RestorationResult(
         Measured(metric=spec.name, estimate=_estimate(each), extras=extras, seed=seed),
         None,

@@ -118,7 +118,7 @@ def plan_restoration(
         raise UsageError("a sweep over temperatures asks a model for restorations; name it with --sr-model")
     judges, failures = load_judges(request)
     steps: list[RestorationCost] = []
-    for asked in _all(request, baselines, temperatures):
+    for asked in _all(request, baselines, temperatures, arguments.get("name")):
         steps += _costs(asked, judges)
     return RestorationPlan(
         data=request.data_name,
@@ -133,10 +133,11 @@ def plan_restoration(
 
 
 def _all(
-    request: RestorationRequest, baselines: bool, temperatures: Sequence[float]
+    request: RestorationRequest, baselines: bool, temperatures: Sequence[float], name: str | None
 ) -> Iterator[RestorationRequest]:
     if temperatures:
-        yield from (at_temperature(request, each, str(request.model.name)) for each in temperatures)
+        label = name or str(request.model.name)
+        yield from (at_temperature(request, each, label) for each in temperatures)
         return
     yield request
     if baselines:

@@ -23,7 +23,7 @@ from evalkit.engine.restoration.request import (
 from evalkit.engine.restoration.samples import ModelRestorations, Restorations, restorations_of
 from evalkit.errors import EvalkitError
 from evalkit.features.store import FeatureTable
-from evalkit.protocols.restoration_options import SampleOptions
+from evalkit.protocols.restoration_options import ConditionalLikelihoodOptions, SampleOptions
 from evalkit.protocols.spec import ProtocolSpec
 from evalkit.records.manifest import provenance
 from evalkit.records.schema import DataUse, Record
@@ -217,7 +217,7 @@ def _record(
     rows = np.asarray(ready.tables[layer_of(spec)][0 : ready.probe.num_rows], dtype=np.float64)
     found: RestorationResult = measure_restoration(
         spec, rows.reshape(len(request.pairs), -1), request.pairs.names,
-        num_samples=request.num_samples, seed=request.seed,
+        num_samples=request.num_samples, seed=request.seed if _draws(request, spec) else None,
     )  # fmt: skip
     timings = {**seconds, spec.name: time.perf_counter() - started}
     common = _circumstances(request, restorations, spec, ready.probe, timings)
@@ -236,6 +236,12 @@ def _record(
         per_image=found.per_image,
         **common,
     )
+
+
+def _draws(request: RestorationRequest, spec: ProtocolSpec) -> bool:
+    # Whether the seed decides anything: noise of a likelihood, or the samples of a model.
+    drawn = request.model is not None and not request.deterministic
+    return drawn or isinstance(spec.options, ConditionalLikelihoodOptions)
 
 
 def _circumstances(

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.engine.charts import GREY, new_figure, save_png
-from evalkit.engine.curves import Points, draw_curve, draw_trade, parse_points, write_numbers
+from evalkit.engine.curves import (
+    Points,
+    check_points,
+    draw_curve,
+    draw_trade,
+    parse_points,
+    write_numbers,
+)
 from evalkit.engine.restoration.request import RestorationArguments, at_temperature, prepare
 from evalkit.engine.restoration.run import run_restoration
 from evalkit.errors import MetricError, UsageError
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
 FORMAT = "evalkit-temperature-sweep-1"
 USUAL_METRICS = "psnr_rgb,ssim_rgb,lpips_mini,lr_psnr,sr_diversity_mini,sr_pixel_std"
 _ACROSS = 3
+_RANGE, _LIST = "0:1:6", "0,0.5,0.9"
 _COLUMNS = ("temperature", "metric", "value", "standard_error", "low", "high", "num", "record_id", "reason")
 
 
@@ -121,6 +129,8 @@ def sweep_temperature(
         UsageError: The temperatures cannot be, there is no model, or it has no temperature.
         EvalkitError: Something else the user can mend. Whatever was finished before is kept and filed.
     """
+    how = f"write start:stop:count, such as {_RANGE}, or a list, such as {_LIST}"
+    temperatures = check_points(temperatures, "temperature", how)
     if arguments.get("sr") is not None or arguments.get("sr_model") is None:
         raise UsageError("a sweep over temperatures asks a model for restorations; name it with --sr-model")
     if arguments.get("temperature") is not None:
@@ -144,7 +154,7 @@ def sweep_temperature(
         raise MetricError(next(iter(failures.values())))
     return TemperatureSweep(
         model=name, data=first.data_name, seed=first.seed, num_samples=first.num_samples,
-        metrics=tuple(spec.name for spec in first.protocols), temperatures=tuple(temperatures),
+        metrics=tuple(spec.name for spec in first.protocols), temperatures=temperatures,
         records=tuple(found), failures=failures,
     )  # fmt: skip
 
@@ -155,9 +165,7 @@ def parse_temperatures(words: str) -> tuple[float, ...]:
     Raises:
         UsageError: The words are neither, or name no temperatures.
     """
-    return parse_points(
-        words, option="--temperature", what="temperature", example="0:1:6", listed="0,0.5,0.9"
-    )
+    return parse_points(words, option="--temperature", what="temperature", example=_RANGE, listed=_LIST)
 
 
 def write_temperature_sweep(result: TemperatureSweep, folder: Path | str) -> list[Path]:
