@@ -118,8 +118,8 @@ class ModelRestorations(Restorations):
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the model, its settings, the pairs and the number of samples."""
-        return digest([self._key, self.num])
+        """Digest of the model, its settings, the pairs and the number of samples that can differ."""
+        return digest([self._key, self.distinct])
 
     def missing(self) -> list[tuple[int, list[int]]]:
         """Images with samples that are not on file, and which."""
