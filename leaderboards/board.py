@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from evalkit.uncertainty.estimate import Z95
@@ -21,6 +22,7 @@ class Cell:
         ci95: The record's 95 % interval.
         num: Images behind it: samples, or of a likelihood the real ones; None where a paper does not say.
         record_id: The record it comes from; empty where it is published.
+        per_image: The value of every image, by name, where the record holds them.
         reason: Why there is no value.
         best: Whether it is the best of its column.
         level: Whether it cannot be told from the best.
@@ -33,6 +35,7 @@ class Cell:
     ci95: tuple[float, float] | None
     num: int | None
     record_id: str
+    per_image: Mapping[str, float] | None = None
     reason: str | None = None
     best: bool = False
     level: bool = False
@@ -42,14 +45,19 @@ class Cell:
     @property
     def text(self) -> str:
         """The number with its standard error; as it was printed where it is published."""
-        return self.quoted or with_error(self.value, self.standard_error)
+        return self.quoted or with_error(self.value, self.standard_error, paired=self.is_paired)
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether models were judged on the same images one by one, and are compared so."""
+        return self.per_image is not None
 
     @property
     def interval(self) -> str:
         """The 95 % interval, with the digits that the standard error supports."""
         if self.ci95 is None:
             return MISSING
-        low, high = (number(end, self.standard_error) for end in self.ci95)
+        low, high = (number(end, self.standard_error, paired=self.is_paired) for end in self.ci95)
         return f"{low} to {high}"
 
 
@@ -196,12 +204,31 @@ def merit(cell: Cell | None, column: Column) -> tuple[bool, float]:
 
 
 def marked(cell: Cell, leader: Cell) -> Cell:
-    """The cell, marked as the best where it equals ``leader``, or as level with it."""
+    """The cell, marked as the best where it equals ``leader``, or as level with it.
+
+    Where both were judged on the same images one by one, level is what Student's interval of the mean
+    difference over the images cannot tell from 0; of other numbers, a difference within 1.96 times the root
+    of their summed squared errors.
+    """
     if cell.value is None or leader.value is None:
         return cell
     if cell.value == leader.value:
         return dataclasses.replace(cell, best=True)
+    if cell.per_image and leader.per_image and cell.per_image.keys() == leader.per_image.keys():
+        return dataclasses.replace(cell, level=_level(cell.per_image, leader.per_image))
     if cell.standard_error is None or leader.standard_error is None:
         return cell
     margin = Z95 * math.hypot(cell.standard_error, leader.standard_error)
     return dataclasses.replace(cell, level=abs(cell.value - leader.value) <= margin)
+
+
+def _level(per_image: Mapping[str, float], leading: Mapping[str, float]) -> bool:
+    if len(per_image) < 2:
+        return False
+    import numpy as np
+
+    from evalkit.uncertainty.mean import mean_estimate
+
+    differences = np.array([value - leading[name] for name, value in per_image.items()], dtype=np.float64)
+    interval = mean_estimate(differences, few=True).interval
+    return interval is not None and interval[0] <= 0 <= interval[1]

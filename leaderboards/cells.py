@@ -28,6 +28,7 @@ def cell_of(fact: Mapping[Any, Any], conflicts: frozenset[str], num: str = "num_
         ci95=None if low is None or high is None else (low, high),
         num=None if count is None else int(count),
         record_id=str(fact["record_id"]),
+        per_image=fact["per_image"] if isinstance(fact["per_image"], Mapping) else None,
         reason=fact["reason"] if isinstance(fact["reason"], str) else None,
         conflict=fact["record_id"] in conflicts,
     )

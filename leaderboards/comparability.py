@@ -8,7 +8,8 @@ record stands, and where an older one shows other digits the cell says so. Nothi
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from evalkit.uncertainty.format import number
 from leaderboards.columns import KEY, Column
@@ -82,12 +83,12 @@ def settle(frame: pd.DataFrame) -> tuple[pd.DataFrame, frozenset[str], list[str]
     kept, conflicts, notes = [], set(), []
     ordered = frame.sort_values(["created", "record_id"], kind="stable")
     for _, same in ordered.groupby([*MODEL, *KEY], sort=False):
-        newest = same.iloc[-1]
+        newest = same.iloc[-1].to_dict()
         kept.append(str(newest["record_id"]))
-        shown = {_shown(value, newest["standard_error"]) for value in same["value"]}
+        shown = {_shown(value, newest) for value in same["value"]}
         if len(shown) > 1:
             conflicts.add(kept[-1])
-            values = ", ".join(_shown(value, newest["standard_error"]) for value in same["value"])
+            values = ", ".join(_shown(value, newest) for value in same["value"])
             notes.append(
                 f"{newest['samples']}, {newest['metric']}: {len(same)} records of the same images disagree "
                 f"({values}, oldest first); the newest is shown."
@@ -141,8 +142,9 @@ def in_column(frame: pd.DataFrame, column: Column) -> pd.Series[bool]:
     )
 
 
-def _shown(value: float, spread: float) -> str:
+def _shown(value: float, newest: Mapping[Any, Any]) -> str:
     # NaN is how a frame holds "no value" and "no error"; neither equals itself.
     if value != value:
         return "no value"
-    return number(value, None if spread != spread else spread)
+    spread, paired = newest["standard_error"], isinstance(newest["per_image"], Mapping)
+    return number(value, None if spread != spread else spread, paired=paired)

@@ -40,7 +40,8 @@ def frame_of(records: Iterable[Record]) -> pd.DataFrame:
     """``records`` as a tidy frame; missing numbers are NaN and missing words None.
 
     Beside `FACTS` it has ``kimg``: thousands of images that the model was trained on, where that is known;
-    and of a likelihood ``bound``, ``num_importance``, ``bits``, ``dequantisation`` and ``num_dims``.
+    ``per_image``: the value of every image, by name, where the record holds them; and of a likelihood
+    ``bound``, ``num_importance``, ``bits``, ``dequantisation`` and ``num_dims``.
     """
     import pandas as pd
 
@@ -48,6 +49,7 @@ def frame_of(records: Iterable[Record]) -> pd.DataFrame:
     frame = pd.DataFrame([facts(record) for record in given], columns=list(FACTS))
     # Not one of `FACTS`: those are the columns of databases that are there already.
     frame["kimg"] = [None if (known := record.samples.training) is None else known.kimg for record in given]
+    frame["per_image"] = [record.per_image for record in given]
     terms = [_terms(record) for record in given]
     for name in _TERMS:
         frame[name] = [each.get(name) for each in terms]

@@ -24,7 +24,10 @@ _ENDINGS = {".md": "md", ".markdown": "md", ".csv": "csv", ".tex": "latex", ".ht
             ".json": "json"}  # fmt: skip
 
 LEGEND = "↓ lower is better, ↑ higher is better; ± one standard error"
-LEVEL = "cannot be told from the best at 95 % (both errors taken as independent)"
+LEVEL = (
+    "cannot be told from the best at 95 % (image by image where records hold every image, else with both "
+    "errors taken as independent)"
+)
 CONFLICT = "another record of the same images disagrees"
 
 

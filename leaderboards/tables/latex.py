@@ -59,7 +59,7 @@ def _cell(cell: Cell | None) -> str:
     text = cell.text
     if cell.best:
         # Math symbols do not follow \textbf, so the value alone is bold.
-        value = number(cell.value, cell.standard_error)
+        value = number(cell.value, cell.standard_error, paired=cell.is_paired)
         error = text.removeprefix(value)
         found = rf"\textbf{{{escape(value)}}}" + (f" {escape(error)}" if error else "")
     else:
