@@ -217,12 +217,7 @@ def sweep(
     if not any(found.records):  # a helper process under torchrun
         return
     written = engine.write_temperature_sweep(found, output)
-    if as_json:
-        print(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
-    else:
-        report.print_rows(found.table())
-    for path in written:
-        print(f"written to {path}", file=sys.stderr)
+    report.print_sweep(found.to_dict(), found.table(), written, as_json)
 
 
 def _plan(asked: Mapping[str, Any], as_json: bool, **options: Any) -> None:  # noqa: ANN401

@@ -147,9 +147,4 @@ def sweep(
     if found is None or not any(found.records):  # planned only, or a helper process under torchrun
         return
     written = engine.write_sweep(found, output)
-    if as_json:
-        print(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
-    else:
-        report.print_rows(found.table())
-    for path in written:
-        print(f"written to {path}", file=sys.stderr)
+    report.print_sweep(found.to_dict(), found.table(), written, as_json)

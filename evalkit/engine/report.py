@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,6 +163,18 @@ def print_plan(costs: Costs, repeats: int = 1) -> None:
 
 def _time(seconds: float | None) -> str:
     return "weights missing" if seconds is None else f"{seconds:.0f} s"
+
+
+def print_sweep(
+    told: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], written: Sequence[Path], as_json: bool
+) -> None:
+    """A sweep: all of it as JSON on standard output, or its table; and its files."""
+    if as_json:
+        print(json.dumps(told, indent=1, ensure_ascii=False))
+    else:
+        print_rows(rows)
+    for path in written:
+        print(f"written to {path}", file=sys.stderr)
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], to_stdout: bool = False) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from evalkit.adapters.capabilities import HasLikelihood
 from evalkit.adapters.likelihood import likelihood_of
 from evalkit.adapters.samples import AnswersOnly
-from evalkit.digest import digest, plain
+from evalkit.digest import digest
 from evalkit.engine.cost import Costs, estimate_costs, model_step_cost
 from evalkit.engine.device import describe_device, pick_device
 from evalkit.engine.likelihood import LikelihoodProbe, view_of
@@ -311,12 +311,7 @@ def _circumstances(
     spec = item.spec
     return {
         "higher_is_better": spec.higher_is_better,
-        "protocol": {
-            "name": spec.name,
-            "version": spec.version,
-            "digest": spec.digest,
-            "fields": plain(spec),
-        },
+        "protocol": spec.to_dict(),
         "extractor": {
             "name": spec.extractor,
             "layer": spec.layer,

@@ -8,9 +8,9 @@ digests of all that were ever published, and a test compares.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
-from evalkit.digest import digest
+from evalkit.digest import digest, plain
 from evalkit.protocols.restoration_options import (
     ConditionalLikelihoodOptions,
     PerceptualOptions,
@@ -249,6 +249,15 @@ class ProtocolSpec:
     def id(self) -> str:
         """Name, version and the start of the digest: enough to tell two protocols apart in print."""
         return f"{self.name}/v{self.version}/{self.digest[:12]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As records hold it: name, version, digest, and every field."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "digest": self.digest,
+            "fields": plain(self),
+        }
 
     @property
     def needs_data(self) -> bool:

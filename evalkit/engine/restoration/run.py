@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from evalkit.digest import plain
 from evalkit.engine.device import describe_device, pick_device
 from evalkit.engine.probes import fill, probe_tables
 from evalkit.engine.procedures.restoration import RestorationResult, measure_restoration
@@ -259,12 +258,7 @@ def _circumstances(
     temperature = {} if request.temperature is None else {"temperature": request.temperature}
     return {
         "higher_is_better": spec.higher_is_better,
-        "protocol": {
-            "name": spec.name,
-            "version": spec.version,
-            "digest": spec.digest,
-            "fields": plain(spec),
-        },
+        "protocol": spec.to_dict(),
         "extractor": {
             "name": spec.extractor,
             "layer": spec.layer,
