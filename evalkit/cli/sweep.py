@@ -130,8 +130,8 @@ def sweep(
     psis = engine.parse_psis(truncation)
     arguments = {
         **shared, "metrics": engine.USUAL_METRICS if metrics is None else metrics, "samples": samples,
-        "model": model, "data": data, "k": k, "num": num, "truncation_cutoff": truncation_cutoff, "labels": labels,
-        "z_dim": z_dim, "value_range": value_range.value, "num_classes": num_classes,
+        "model": model, "data": data, "k": k, "num": num, "truncation_cutoff": truncation_cutoff,
+        "labels": labels, "z_dim": z_dim, "value_range": value_range.value, "num_classes": num_classes,
         "attributes": attributes, "subset_seed": subset_seed, "batch_size": batch_size,
     }  # fmt: skip
     # Models are other people's code and may print; standard output is for results.

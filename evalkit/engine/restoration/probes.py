@@ -7,8 +7,9 @@ restoration or one image, since sizes differ: a row depends on that one alone.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -57,10 +58,20 @@ def layer_of(spec: ProtocolSpec) -> str:
     )
 
 
-class _RestorationProbe:
-    # What both kinds share; an `evalkit.engine.probes.Probe`.
+class _Seen(NamedTuple):
+    # What a row is made of.
+    image: int
+    where: str
+    restored: UInt8Array  # (n, 3, h, w)
+    original: UInt8Array
+
+
+class _RestorationProbe(ABC):
+    # An `evalkit.engine.probes.Probe`; each kind says what a row is of.
     group = 1
     passes = 1
+    kind: str
+    draws = False  # noise of its own
 
     def __init__(
         self,
@@ -73,81 +84,73 @@ class _RestorationProbe:
         self._pairs: Pairs = request.pairs
         self._specs = {layer_of(spec): spec for spec in specs}
         self.layers: Mapping[str, int] = dict.fromkeys(self._specs, 1)
+        self.name = f"{self.kind} through {'pixels' if judge is None else judge.name}"
+        seed = request.seed if self.draws else None
+        self.settings = digest([self.kind, restorations.fingerprint, self._pairs.fingerprint, seed])
         self.weights_sha256 = "" if judge is None else judge.sha256
         self.weights_file = "" if judge is None else judge.weights_file
         self.device_type = "cpu" if judge is None else str(judge.device).split(":")[0]
 
-    @property
-    def _through(self) -> str:
-        return "pixels" if self._judge is None else self._judge.name
-
-    def _samples(self, image: int) -> UInt8Array:
-        # Those that can differ, (n, 3, h, w).
-        return np.stack([self._sample(image, sample) for sample in range(self._restorations.distinct)])
-
-    def _sample(self, image: int, sample: int) -> UInt8Array:
-        found, original = self._restorations.get(image, sample), self._pairs.hr(image)
-        if found.shape != original.shape:
-            raise MetricError(
-                f"sample {sample} of {self._pairs.names[image]} is {found.shape[2]}x{found.shape[1]} and its "
-                f"original {original.shape[2]}x{original.shape[1]}; they have to be of one size"
-            )
-        return found
-
-    def _named(self, image: int, sample: int | None = None) -> str:
-        which = "" if sample is None or self._restorations.num == 1 else f", sample {sample}"
-        return f"{self._pairs.names[image]}{which}"
-
-    def _row(self, values: Mapping[str, float], where: str) -> Mapping[str, Float32Array]:
-        for layer, value in values.items():
+    def __call__(self, indices: range) -> Mapping[str, Float32Array]:
+        seen = self._look(min(indices.start, self.num_rows - 1))
+        found = {}
+        for layer, spec in self._specs.items():
+            try:
+                value = self._value(spec.options, seen)
+            except MetricError as error:
+                raise MetricError(f"{seen.where}: {error}") from error
             # Infinite is a PSNR of two equal images, of which the procedure has to speak.
             if np.isnan(value):
-                raise MetricError(f"{self._specs[layer].name} of {where} is not a number")
-        return {layer: np.full((1, 1), value, np.float32) for layer, value in values.items()}
+                raise MetricError(f"{spec.name} of {seen.where} is not a number")
+            found[layer] = np.full((1, 1), value, np.float32)
+        return found
+
+    @property
+    @abstractmethod
+    def num_rows(self) -> int:
+        """How many rows there are."""
+
+    @abstractmethod
+    def _look(self, row: int) -> _Seen: ...
+
+    @abstractmethod
+    def _value(self, options: object, seen: _Seen) -> float: ...
+
+    def _seen(self, image: int, samples: Sequence[int], where: str) -> _Seen:
+        original = self._pairs.hr(image)
+        restored = [self._restorations.get(image, sample) for sample in samples]
+        for sample, each in zip(samples, restored, strict=True):
+            if each.shape != original.shape:
+                raise MetricError(
+                    f"sample {sample} of {self._pairs.names[image]} is {each.shape[2]}x{each.shape[1]} and "
+                    f"its original {original.shape[2]}x{original.shape[1]}; they have to be of one size"
+                )
+        return _Seen(image, where, np.stack(restored), original)
 
 
 class SampleProbe(_RestorationProbe):
-    """A row a restoration: row i * n + k is sample k of image i.
+    """A row a restoration: row i * n + k is sample k of image i."""
 
-    Attributes:
-        settings: Digest of the restorations, pairs and counts.
-    """
+    kind = "restorations"
 
-    def __init__(
-        self,
-        request: RestorationRequest,
-        restorations: Restorations,
-        specs: Sequence[ProtocolSpec],
-        judge: Perceptual | None,
-    ) -> None:
-        """Takes protocols of single samples that look through ``judge``, or through nothing where None."""
-        super().__init__(request, restorations, specs, judge)
-        self.name = f"restorations through {self._through}"
-        self.num_rows = len(self._pairs) * restorations.distinct
-        self.settings = digest(["samples", restorations.fingerprint, self._pairs.fingerprint])
+    @property
+    def num_rows(self) -> int:
+        """Restorations that can differ."""
+        return len(self._pairs) * self._restorations.distinct
 
-    def __call__(self, indices: range) -> Mapping[str, Float32Array]:
-        """The row of one restoration."""
-        image, sample = divmod(min(indices.start, self.num_rows - 1), self._restorations.distinct)
-        restored, original = self._sample(image, sample), self._pairs.hr(image)
-        where = self._named(image, sample)
-        try:
-            values = {
-                layer: self._value(spec.options, image, restored, original)
-                for layer, spec in self._specs.items()
-            }
-        except MetricError as error:
-            raise MetricError(f"{where}: {error}") from error
-        return self._row(values, where)
+    def _look(self, row: int) -> _Seen:
+        image, sample = divmod(row, self._restorations.distinct)
+        which = "" if self._restorations.num == 1 else f", sample {sample}"
+        return self._seen(image, [sample], f"{self._pairs.names[image]}{which}")
 
-    def _value(self, options: object, image: int, restored: UInt8Array, original: UInt8Array) -> float:
+    def _value(self, options: object, seen: _Seen) -> float:
         if isinstance(options, FidelityOptions):
-            return self._fidelity(options, image, restored, original)
+            return self._fidelity(options, seen.image, seen.restored[0], seen.original)
         if isinstance(options, ConsistencyOptions):
-            return self._consistency(options, image, restored, original)
+            return self._consistency(options, seen.image, seen.restored[0], seen.original)
         assert isinstance(options, PerceptualOptions)
         assert self._judge is not None
-        return float(self._judge(restored[None], original)[0])
+        return float(self._judge(seen.restored, seen.original)[0])
 
     def _fidelity(
         self, options: FidelityOptions, image: int, restored: UInt8Array, original: UInt8Array
@@ -175,51 +178,35 @@ class SampleProbe(_RestorationProbe):
 
 
 class ImageProbe(_RestorationProbe):
-    """A row an image, of all its samples together, or of its likelihood.
+    """A row an image, of all its samples together, or of its likelihood."""
 
-    Attributes:
-        settings: Digest of the restorations, pairs and counts.
-    """
+    kind = "images"
+    draws = True  # a likelihood's
 
-    def __init__(
-        self,
-        request: RestorationRequest,
-        restorations: Restorations,
-        specs: Sequence[ProtocolSpec],
-        judge: Perceptual | None,
-    ) -> None:
-        """Takes protocols of several samples that look through ``judge``, or through nothing where None."""
-        super().__init__(request, restorations, specs, judge)
-        self.name = f"images through {self._through}"
-        self.num_rows = len(self._pairs)
-        self.settings = digest(["images", restorations.fingerprint, self._pairs.fingerprint, request.seed])
+    @property
+    def num_rows(self) -> int:
+        """Images."""
+        return len(self._pairs)
 
-    def __call__(self, indices: range) -> Mapping[str, Float32Array]:
-        """The row of one image."""
-        image = min(indices.start, self.num_rows - 1)
-        where = self._named(image)
-        try:
-            values = {layer: self._value(spec.options, image) for layer, spec in self._specs.items()}
-        except MetricError as error:
-            raise MetricError(f"{where}: {error}") from error
-        return self._row(values, where)
+    def _look(self, row: int) -> _Seen:
+        return self._seen(row, range(self._restorations.distinct), self._pairs.names[row])
 
-    def _value(self, options: object, image: int) -> float:
+    def _value(self, options: object, seen: _Seen) -> float:
         if isinstance(options, ConditionalLikelihoodOptions):
-            return self._bits(options, image)
-        samples, again = self._samples(image), self._restorations.num // self._restorations.distinct
+            return self._bits(options, seen)
+        again = self._restorations.num // self._restorations.distinct
         if isinstance(options, SampleSpreadOptions):
-            return pixel_std(np.repeat(samples, again, axis=0), options.ddof)
+            return pixel_std(np.repeat(seen.restored, again, axis=0), options.ddof)
         assert isinstance(options, DiversityOptions)
         assert self._judge is not None
-        original = whole(self._pairs.hr(image), options.multiple)
-        maps = self._judge.maps(np.stack([whole(each, options.multiple) for each in samples]), original)
+        cut = whole(seen.original, options.multiple)
+        maps = self._judge.maps(np.stack([whole(each, options.multiple) for each in seen.restored]), cut)
         return best_of_samples(np.repeat(maps, again, axis=0)).score
 
-    def _bits(self, options: ConditionalLikelihoodOptions, image: int) -> float:
+    def _bits(self, options: ConditionalLikelihoodOptions, seen: _Seen) -> float:
         import torch
 
-        model, original = self._request.model, self._pairs.hr(image)
+        model, image, original = self._request.model, seen.image, seen.original
         noise = draw_uniform(self._request.seed, "dequantise", range(image, image + 1), original.size)[0]
         given = dequantise(original, noise.reshape(original.shape), bits=options.bits, scale="unit")
         try:
