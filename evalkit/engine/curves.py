@@ -101,6 +101,17 @@ def write_numbers(
     return paths
 
 
+def how_measured(record: Record) -> dict[str, Any]:
+    """What the numbers of a curve have in common with ``record``, one of them."""
+    return {
+        "protocol": record.protocol["name"],
+        "version": record.protocol["version"],
+        "digest": record.protocol["digest"],
+        "higher_is_better": record.higher_is_better,
+        "ci_method": record.ci_method,
+    }
+
+
 def draw_curve(axes: Axes, metric: str, points: Points, against: str) -> None:
     """A metric with the 95 % interval of its records against what was swept over."""
     axes.plot([at for at, _ in points], values(points), ".-", color=BLUE, linewidth=1.2)
@@ -109,8 +120,12 @@ def draw_curve(axes: Axes, metric: str, points: Points, against: str) -> None:
         [at for at, _ in bands], [band[0] for _, band in bands], [band[1] for _, band in bands],
         color=BLUE, alpha=0.25, linewidth=0,
     )  # fmt: skip
-    better = "higher" if points[0][1].higher_is_better else "lower"
-    dress(axes, f"{metric} ({better} is better)", against)
+    dress(axes, directed(metric, points), against)
+
+
+def directed(metric: str, points: Points) -> str:
+    """A metric's name and which way is better."""
+    return f"{metric} ({'higher' if points[0][1].higher_is_better else 'lower'} is better)"
 
 
 def draw_trade(axes: Axes, title: str, across: Points, up: Points, x: str, y: str) -> None:
@@ -119,6 +134,7 @@ def draw_trade(axes: Axes, title: str, across: Points, up: Points, x: str, y: st
     xs = values([point for point in across if point[0] in shared])
     ys = values([point for point in up if point[0] in shared])
     axes.plot(xs, ys, ".-", color=RED, linewidth=1.2)
+    axes.margins(0.12)  # room for what is written at the outermost points
     for at, place in zip(shared, zip(xs, ys, strict=True), strict=True):
         axes.annotate(f"{at:g}", place, textcoords="offset points", xytext=(4, 4), fontsize=7)
     dress(axes, title, x, y)

@@ -19,7 +19,7 @@ from evalkit.adapters.capabilities import need
 from evalkit.adapters.resolve import open_model
 from evalkit.adapters.samples import sample
 from evalkit.engine.cost import Costs
-from evalkit.engine.curves import check_points, parse_points, write_numbers
+from evalkit.engine.curves import check_points, how_measured, parse_points, write_numbers
 from evalkit.engine.device import pick_device
 from evalkit.engine.distributed import world
 from evalkit.engine.progress import Silent
@@ -170,14 +170,7 @@ class Sweep:
     def to_dict(self) -> dict[str, Any]:
         """As `write_sweep` files it: the rows, and once for each metric how its numbers were made."""
         metrics = {
-            record.metric: {
-                "protocol": record.protocol["name"],
-                "version": record.protocol["version"],
-                "digest": record.protocol["digest"],
-                "higher_is_better": record.higher_is_better,
-                "ci_method": record.ci_method,
-                "reason": record.reason,
-            }
+            record.metric: {**how_measured(record), "reason": record.reason}
             for records in reversed(self.records)
             for record in records
         }

@@ -18,8 +18,10 @@ from evalkit.engine.charts import GREY, new_figure, save_png
 from evalkit.engine.curves import (
     Points,
     check_points,
+    directed,
     draw_curve,
     draw_trade,
+    how_measured,
     parse_points,
     write_numbers,
 )
@@ -101,10 +103,14 @@ class TemperatureSweep:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """As `write_temperature_sweep` files it."""
+        """As `write_temperature_sweep` files it: the rows, and once for each metric how they were made."""
+        metrics = {
+            record.metric: how_measured(record) for records in reversed(self.records) for record in records
+        }
         return {
             "format": FORMAT, "parameter": "temperature", "model": self.model, "data": self.data,
-            "seed": self.seed, "samples_per_image": self.num_samples, "points": self.rows(),
+            "seed": self.seed, "samples_per_image": self.num_samples, "metrics": metrics,
+            "points": self.rows(),
         }  # fmt: skip
 
 
@@ -198,17 +204,23 @@ def _plot(result: TemperatureSweep, path: Path) -> None:
         draw_curve(axes, metric, points, "temperature")
         for lost in result.failures:
             axes.axvline(lost, color=GREY, linestyle=":", linewidth=1)
-    for axes, (fidelity, other) in zip(panels[len(curves) :], trades, strict=False):
-        title = "the trade, temperature at each point"
-        draw_trade(axes, title, curves[other], curves[fidelity], other, fidelity)
+    for axes, (title, fidelity, other) in zip(panels[len(curves) :], trades, strict=False):
+        x, y = (directed(name, curves[name]) for name in (other, fidelity))
+        draw_trade(axes, f"{title}, by temperature", curves[other], curves[fidelity], x, y)
     for axes in panels[count:]:
         axes.set_axis_off()
     save_png(figure, path)
 
 
-def _trades(curves: Mapping[str, Points]) -> list[tuple[str, str]]:
-    # What is paid in fidelity for perception, and for diversity.
-    fidelity = next((name for name in curves if name.startswith("psnr")), None)
-    kinds = ("lpips", "sr_")
-    others = [next((name for name in curves if name.startswith(kind)), None) for kind in kinds]
-    return [(fidelity, other) for other in others if fidelity is not None and other is not None]
+def _trades(curves: Mapping[str, Points]) -> list[tuple[str, str, str]]:
+    # What is paid in fidelity for perception, and for diversity: in words, and the metrics of both.
+    fidelity = _first(curves, "psnr", "ssim")
+    others = {
+        "fidelity and perception": _first(curves, "lpips", "dists"),
+        "fidelity and diversity": _first(curves, "sr_diversity", "sr_pixel_std"),
+    }
+    return [(words, fidelity, other) for words, other in others.items() if fidelity and other]
+
+
+def _first(curves: Mapping[str, Points], *kinds: str) -> str | None:
+    return next((name for kind in kinds for name in curves if name.startswith(kind)), None)
