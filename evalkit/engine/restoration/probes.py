@@ -62,7 +62,7 @@ class _Seen(NamedTuple):
     # What a row is made of.
     image: int
     where: str
-    restored: UInt8Array  # (n, 3, h, w)
+    restored: UInt8Array  # (n, 3, h, w), n of as many as the row is of
     original: UInt8Array
 
 
@@ -71,6 +71,7 @@ class _RestorationProbe(ABC):
     group = 1
     passes = 1
     kind: str
+    through = "pixels"
     draws = False  # noise of its own
 
     def __init__(
@@ -84,7 +85,7 @@ class _RestorationProbe(ABC):
         self._pairs: Pairs = request.pairs
         self._specs = {layer_of(spec): spec for spec in specs}
         self.layers: Mapping[str, int] = dict.fromkeys(self._specs, 1)
-        self.name = f"{self.kind} through {'pixels' if judge is None else judge.name}"
+        self.name = f"{self.kind} through {self.through if judge is None else judge.name}"
         seed = request.seed if self.draws else None
         self.settings = digest([self.kind, restorations.fingerprint, self._pairs.fingerprint, seed])
         self.weights_sha256 = "" if judge is None else judge.sha256
@@ -125,7 +126,8 @@ class _RestorationProbe(ABC):
                     f"sample {sample} of {self._pairs.names[image]} is {each.shape[2]}x{each.shape[1]} and "
                     f"its original {original.shape[2]}x{original.shape[1]}; they have to be of one size"
                 )
-        return _Seen(image, where, np.stack(restored), original)
+        together = np.stack(restored) if restored else np.empty((0, *original.shape), np.uint8)
+        return _Seen(image, where, together, original)
 
 
 class SampleProbe(_RestorationProbe):
@@ -178,10 +180,9 @@ class SampleProbe(_RestorationProbe):
 
 
 class ImageProbe(_RestorationProbe):
-    """A row an image, of all its samples together, or of its likelihood."""
+    """A row an image, of all its samples together."""
 
     kind = "images"
-    draws = True  # a likelihood's
 
     @property
     def num_rows(self) -> int:
@@ -192,8 +193,6 @@ class ImageProbe(_RestorationProbe):
         return self._seen(row, range(self._restorations.distinct), self._pairs.names[row])
 
     def _value(self, options: object, seen: _Seen) -> float:
-        if isinstance(options, ConditionalLikelihoodOptions):
-            return self._bits(options, seen)
         again = self._restorations.num // self._restorations.distinct
         if isinstance(options, SampleSpreadOptions):
             return pixel_std(np.repeat(seen.restored, again, axis=0), options.ddof)
@@ -203,7 +202,24 @@ class ImageProbe(_RestorationProbe):
         maps = self._judge.maps(np.stack([whole(each, options.multiple) for each in seen.restored]), cut)
         return best_of_samples(np.repeat(maps, again, axis=0)).score
 
-    def _bits(self, options: ConditionalLikelihoodOptions, seen: _Seen) -> float:
+
+class LikelihoodProbe(_RestorationProbe):
+    """A row an image: bits per dimension that the model gives the original."""
+
+    kind = "originals"
+    through = "the model"
+    draws = True
+
+    @property
+    def num_rows(self) -> int:
+        """Images."""
+        return len(self._pairs)
+
+    def _look(self, row: int) -> _Seen:
+        return self._seen(row, (), self._pairs.names[row])
+
+    def _value(self, options: object, seen: _Seen) -> float:
+        assert isinstance(options, ConditionalLikelihoodOptions)
         import torch
 
         model, image, original = self._request.model, seen.image, seen.original
@@ -225,6 +241,13 @@ class ImageProbe(_RestorationProbe):
             raise MetricError(f"{model.name} gives {nats} nats; no mean is made over the other images")
         levels = discretised(nats, original.size, bits=options.bits, scale="unit")
         return bits_per_dim(levels, original.size)
+
+
+def probe_kind(spec: ProtocolSpec) -> type[SampleProbe | ImageProbe | LikelihoodProbe]:
+    """What makes the rows of a protocol."""
+    if isinstance(spec.options, SampleOptions):
+        return SampleProbe
+    return LikelihoodProbe if isinstance(spec.options, ConditionalLikelihoodOptions) else ImageProbe
 
 
 def whole(image: UInt8Array, multiple: int | None) -> UInt8Array:

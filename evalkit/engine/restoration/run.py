@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +12,13 @@ import numpy as np
 from evalkit.engine.device import describe_device, pick_device
 from evalkit.engine.probes import fill, probe_tables
 from evalkit.engine.procedures.restoration import RestorationResult, measure_restoration
-from evalkit.engine.restoration.probes import ImageProbe, SampleProbe, layer_of
+from evalkit.engine.restoration.probes import (
+    ImageProbe,
+    LikelihoodProbe,
+    SampleProbe,
+    layer_of,
+    probe_kind,
+)
 from evalkit.engine.restoration.request import (
     RestorationArguments,
     RestorationRequest,
@@ -22,7 +28,7 @@ from evalkit.engine.restoration.request import (
 from evalkit.engine.restoration.samples import ModelRestorations, Restorations, restorations_of
 from evalkit.errors import EvalkitError
 from evalkit.features.store import FeatureTable
-from evalkit.protocols.restoration_options import ConditionalLikelihoodOptions, SampleOptions
+from evalkit.protocols.restoration_options import ConditionalLikelihoodOptions
 from evalkit.protocols.spec import ProtocolSpec
 from evalkit.records.manifest import provenance
 from evalkit.records.schema import DataUse, Record
@@ -52,10 +58,18 @@ class Evaluation(NamedTuple):
     restorations: Restorations
 
 
-class _Opened(NamedTuple):
-    # A probe with the place of its rows.
-    probe: SampleProbe | ImageProbe
+class Opened(NamedTuple):
+    """A probe with the place of its rows.
+
+    Attributes:
+        probe: What makes the rows.
+        tables: Where they are kept, by layer.
+        specs: The protocols it serves.
+    """
+
+    probe: SampleProbe | ImageProbe | LikelihoodProbe
     tables: Mapping[str, FeatureTable]
+    specs: tuple[ProtocolSpec, ...]
 
 
 def evaluate_restoration(
@@ -149,12 +163,17 @@ def _measure(
         except EvalkitError as error:
             failures.append(error)
             return []
-    opened: dict[str, _Opened] = {}
-    for ready in open_probes(request, restorations, judges):
+    opened: dict[str, Opened] = {}
+    waiting = open_probes(request, restorations, judges)
+    while waiting:
+        ready = waiting.pop(0)
         try:
-            seconds[ready.probe.name] = _fill(request, ready)
+            seconds[ready.probe.name] = _fill(request, ready) + seconds.get(ready.probe.name, 0.0)
         except EvalkitError as error:
-            failures.append(error)
+            if len(ready.specs) > 1:  # one of them failed; the others may not
+                waiting += [_open(request, restorations, judges, [spec]) for spec in ready.specs]
+            else:
+                failures.append(error)
         else:
             opened |= dict.fromkeys(ready.tables, ready)
     if not request.world.is_main:
@@ -179,22 +198,27 @@ def _measure(
 
 def open_probes(
     request: RestorationRequest, restorations: Restorations, judges: Mapping[str, Perceptual | None]
-) -> list[_Opened]:
+) -> list[Opened]:
     """A probe for every network and kind of row that the request needs, with its tables."""
-    grouped: dict[tuple[type[SampleProbe | ImageProbe], str], list[ProtocolSpec]] = {}
+    grouped: dict[tuple[object, str], list[ProtocolSpec]] = {}
     for spec in request.measured:
         if spec.extractor in judges:
-            kind = SampleProbe if isinstance(spec.options, SampleOptions) else ImageProbe
-            grouped.setdefault((kind, spec.extractor), []).append(spec)
-    found = []
-    for (kind, judge), specs in grouped.items():
-        probe = kind(request, restorations, specs, judges[judge])
-        tables = probe_tables(probe, restorations.fingerprint, probe.num_rows, request.store)
-        found.append(_Opened(probe, tables))
-    return found
+            grouped.setdefault((probe_kind(spec), spec.extractor), []).append(spec)
+    return [_open(request, restorations, judges, specs) for specs in grouped.values()]
 
 
-def _fill(request: RestorationRequest, ready: _Opened) -> float:
+def _open(
+    request: RestorationRequest,
+    restorations: Restorations,
+    judges: Mapping[str, Perceptual | None],
+    specs: Sequence[ProtocolSpec],
+) -> Opened:
+    probe = probe_kind(specs[0])(request, restorations, specs, judges[specs[0].extractor])
+    tables = probe_tables(probe, restorations.fingerprint, probe.num_rows, request.store)
+    return Opened(probe, tables, tuple(specs))
+
+
+def _fill(request: RestorationRequest, ready: Opened) -> float:
     with request.reporter.track(f"{request.name}: {ready.probe.name}", unit="rows") as progress:
         done = fill(
             ready.probe, ready.tables, request.store,
@@ -209,7 +233,7 @@ def _record(
     request: RestorationRequest,
     restorations: Restorations,
     spec: ProtocolSpec,
-    ready: _Opened,
+    ready: Opened,
     seconds: Mapping[str, float],
 ) -> Record:
     started = time.perf_counter()
@@ -247,7 +271,7 @@ def _circumstances(
     request: RestorationRequest,
     restorations: Restorations,
     spec: ProtocolSpec,
-    probe: SampleProbe | ImageProbe | None,
+    probe: SampleProbe | ImageProbe | LikelihoodProbe | None,
     timings: Mapping[str, float],
 ) -> dict[str, Any]:
     import torch
