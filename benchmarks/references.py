@@ -24,14 +24,31 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from common import ROOT, markdown
+from common import ROOT
 from evalkit.files import write_text
 from evalkit.records.schema import Record
 from evalkit.records.store import RecordStore, read_records, slug
+from reference_networks import (
+    EQUIVARIANCE,
+    FILED,
+    METRICS,
+    NUM,
+    NUM_MOVED,
+    NUM_RESTORED,
+    REFERENCES,
+    RESTORED,
+    SCALE,
+    TEST,
+    TRAIN,
+    Reference,
+    named,
+)
+from reference_pages import interval, readme, table
+
 
 def command(reference: Reference, folder: Path, kimg: float, device: str) -> list[str]:
     """The words that train it into ``folder``."""
@@ -69,37 +86,61 @@ def seconds(log: Path) -> float:
     return total
 
 
-def measure(reference: Reference, networks: Path, records: Path, device: str) -> list[Record]:
+def measure(
+    reference: Reference, networks: Path, records: Path, device: str, limit: int | None = None
+) -> list[Record]:
     """Measures the network in ``networks`` and files records that name no place on this machine.
 
-    One that restores has no records of samples; its records are those of super-resolution.
+    Beside one that restores, enlargements by rule of the same images are measured.
+
+    Args:
+        reference: The network.
+        networks: Its folder.
+        records: Where records are filed.
+        device: Where networks run.
+        limit: So many images instead of all.
     """
-    if reference.restores:
-        return []
-    import evalkit
     import reference_models
-    from evalkit.engine.progress import reporter
 
     model = reference_models.load_checkpoint(networks / f"{reference.name}.safetensors")
     model.name = f"{reference.name}.safetensors"
-    asked = {METRICS: NUM, **({",".join(EQUIVARIANCE): NUM_MOVED} if reference.is_large else {})}
-    if reference.bounds:
-        asked[reference.bounds] = NUM
-    made = [
-        portable(record)
-        for title, settings in {reference.title: {}, **reference.also}.items()
-        for metrics, num in asked.items()
-        for record in evalkit.evaluate(
-            model=model, data=TEST, metrics=metrics, num=num, name=f"{title} (reference)",
-            data_name="digits", sampling=settings, output=None, device=device, reporter=reporter(),
-        )
-    ]  # fmt: skip
+    evaluated = _restored if reference.restores else _drawn
+    made = [portable(record) for record in evaluated(reference, model, device, limit)]
     for board, name in {(each.data.name, each.samples.name) for each in made if each.data}:
         shutil.rmtree(records / slug(board) / slug(name), ignore_errors=True)  # an older network's
     store = RecordStore(records)
     for record in made:
         store.append(record)
     return made
+
+
+def _drawn(reference: Reference, model: object, device: str, limit: int | None) -> list[Record]:
+    import evalkit
+    from evalkit.engine.progress import reporter
+
+    asked = {METRICS: NUM, **({",".join(EQUIVARIANCE): NUM_MOVED} if reference.is_large else {})}
+    if reference.bounds:
+        asked[reference.bounds] = NUM
+    return [
+        record
+        for title, settings in {reference.title: {}, **reference.also}.items()
+        for metrics, num in asked.items()
+        for record in evalkit.evaluate(
+            model=model, data=TEST, data_limit=limit, metrics=metrics, num=min(num, limit or num),
+            name=named(title), data_name="digits", sampling=settings, output=None, device=device,
+            reporter=reporter(),
+        )
+    ]  # fmt: skip
+
+
+def _restored(reference: Reference, model: object, device: str, limit: int | None) -> list[Record]:
+    import evalkit
+    from evalkit.engine.progress import reporter
+
+    return evalkit.evaluate_restoration(
+        sr_model=model, hr=TEST, scale=SCALE, data_limit=limit, metrics=RESTORED, samples=NUM_RESTORED,
+        name=named(reference.title), data_name="digits", output=None, device=device, reporter=reporter(),
+    )  # fmt: skip
 
 
 def portable(record: Record) -> Record:
@@ -134,15 +175,15 @@ def differences(filed: Sequence[Record], fresh: Sequence[Record]) -> list[str]:
         ]
         if setting:
             found.append(f"{what}: another {' and another '.join(setting)}")
-        elif not overlap(interval(a), interval(b)):
-            found.append(f"{what}: {a.value:g} {interval(a)} on file, {b.value:g} {interval(b)} now")
+        elif (a.value is None) != (b.value is None) or (
+            a.value is not None and not overlap(interval(a), interval(b))
+        ):
+            found.append(f"{what}: {_told(a)} on file, {_told(b)} now")
     return found
 
 
-def interval(record: Record) -> tuple[float, float]:
-    """The 95 % interval, or the value alone as one."""
-    assert record.value is not None
-    return record.ci95 or (record.value, record.value)
+def _told(record: Record) -> str:
+    return "no number" if record.value is None else f"{record.value:g} {interval(record)}"
 
 
 def overlap(left: tuple[float, float], right: tuple[float, float]) -> bool:
@@ -161,6 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="file nothing in --output; compare with it")
     parser.add_argument("--measure", action="store_true", help="train nothing; measure what lies in --output")
     parser.add_argument("--kimg", type=float, help="train so long instead, to try the script out")
+    parser.add_argument("--limit", type=int, help="measure with so many images instead, to try it out")
     parser.add_argument("--jobs", type=int, default=1, help="trainings side by side, one thread each")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     arguments = parser.parse_args(argv)
@@ -195,7 +237,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not arguments.measure:
             publish(reference, runs / reference.name, reference.home(target))
         records = reference.home(target) / "records"
-        fresh += measure(reference, reference.home(networks), records, arguments.device)
+        home = reference.home(networks)
+        fresh += measure(reference, home, records, arguments.device, arguments.limit)
         if not arguments.check:
             home = reference.home(arguments.output)
             write_text(home / "README.md", readme(home))
@@ -204,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for home in homes:
             print(table(home))
         return 0
-    names = {f"{title} (reference)" for each in chosen for title in (each.title, *each.also)}
+    names = {name for each in chosen for name in each.names}
     on_file = [home / "records" for home in homes]
     filed = [record for folder in on_file if folder.is_dir() for record in read_records(folder)]
     filed = [record for record in filed if record.samples.name in names]

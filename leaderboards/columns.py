@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 KEY = ["metric", "protocol_digest", "weights_sha256"]
 FRECHET = ("Frechet", "FrechetInfinity")
 LIKELIHOOD = "Likelihood"
+CHOSEN = ("_best", "_worst")  # of an image's restorations; such names follow a rule and are not listed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,6 +135,9 @@ def _tagged(column: Column, all_columns: list[Column]) -> Column:
 
 def _place(column: Column) -> tuple[int, str, int, str, str]:
     base = column.protocol.split("@")[0]
+    if base not in PROTOCOLS:
+        # Beside the mean over an image's restorations.
+        base = next((base.removesuffix(end) for end in CHOSEN if base.endswith(end)), base)
     names = list(PROTOCOLS)
     protocol = names.index(base) if base in PROTOCOLS else len(names)
     # Values of one protocol stand in the order in which it reports them.

@@ -12,19 +12,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from evalkit.uncertainty.format import number
-from leaderboards.columns import KEY, Column
+from leaderboards.columns import CHOSEN, KEY, Column
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # One model on one set of images. Two sets of one name (another seed, another limit) are two rows.
 MODEL = ["samples", "samples_fingerprint"]
-# Means, more or less: their expectation does not move with the number of samples.
+# Means, more or less: their expectation does not move with the number of samples. A standard deviation of few
+# samples is small, with n - 1 too.
 _UNBIASED = (
-    "Kernel", "PathLength", "Equivariance", "Fidelity", "Perceptual", "Consistency", "SampleSpread",
-    "ConditionalLikelihood",
+    "Kernel", "PathLength", "Equivariance", "Fidelity", "Perceptual", "Consistency", "ConditionalLikelihood",
 )  # fmt: skip
-_CHOSEN = ("_best", "_worst")  # the best of more samples is better
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,7 +112,8 @@ def column_notes(columns: list[Column], frame: pd.DataFrame) -> list[str]:
     for column in columns:
         part = frame[in_column(frame, column)]
         counts = sorted({int(num) for num in part["num_samples"]})
-        unbiased = column.kind in _UNBIASED and not column.metric.endswith(_CHOSEN)
+        # The best of more samples is better.
+        unbiased = column.kind in _UNBIASED and not column.metric.endswith(CHOSEN)
         if len(counts) > 1 and not unbiased:
             notes.append(
                 f"{column.label}: the numbers of samples differ ({', '.join(f'{num:,}' for num in counts)}), "

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evalkit.digest import plain
-from evalkit.protocols.catalog import PROTOCOLS
+from evalkit.protocols.catalog import select
 from evalkit.records.schema import DataUse, Record, Training
 from evalkit.records.store import RecordStore
 
@@ -32,7 +32,7 @@ def make(
     **more: Any,
 ) -> Record:
     """A record of ``metric``; ``images`` and ``real`` stand for the content of both sides."""
-    spec = PROTOCOLS[protocol or metric]
+    (spec,) = select([protocol or metric])
     digest = more.pop("digest", spec.digest)
     return Record(
         metric=metric,
