@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
+import run_eval
 from evalkit.adapters.resolve import open_restorer
 from evalkit.errors import SourceError, UsageError
-from evalkit.imaging.colour import luma
-from evalkit.imaging.quantise import to_uint8
-from evalkit.metrics.restoration.psnr import psnr, shave
-from evalkit.sources.pairs import open_pairs
 
 EXAMPLE = str(Path(__file__).resolve().parents[2] / "docs" / "examples" / "carn.py") + ":carn_m"
 
@@ -28,21 +25,23 @@ def weights(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_set5_by_the_network_s_own_number(weights: Path, data_dir: Path):
-    model = open_restorer(EXAMPLE, None, scale=4)
-    assert (model.stochastic, model.scale) == (False, 4)
-    bicubic = open_restorer("bicubic", None, scale=4)
-    pairs = open_pairs(data_dir / "set5", scale=4, lr=data_dir / "set5_LRx4")
-    found: dict[str, list[float]] = {"network": [], "bicubic": []}
-    for index in range(len(pairs)):
-        low = torch.from_numpy(pairs.lr(index))
-        original = shave(luma(pairs.hr(index)), 4)
-        for name, each in (("network", model), ("bicubic", bicubic)):
-            made = each.restore(low, seeds=np.zeros(1, np.int64))[0]
-            levels = made if made.dtype == torch.uint8 else to_uint8(made, "unit")
-            found[name].append(psnr(shave(luma(levels.numpy()), 4), original))
-    assert np.mean(found["network"]) == pytest.approx(31.9, abs=0.1)
-    assert np.mean(found["bicubic"]) == pytest.approx(28.42, abs=0.02)
+def test_set5_by_the_network_s_own_number(
+    weights: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    words = ["run", "--sr-model", EXAMPLE, "--hr", data_dir / "set5", "--lr", data_dir / "set5_LRx4"]
+    more = ["--scale", 4, "--metrics", "psnr_y,lr_psnr", "--pictures", 0, "-o", tmp_path, "--json"]
+    assert run_eval.main([str(word) for word in (*words, *more)]) == 0
+    records = json.loads(capsys.readouterr().out)
+    found = {(each["samples"]["name"], each["metric"]): each for each in records}
+    network, bicubic = (found[name, "psnr_y"] for name in (EXAMPLE, "bicubic"))
+    assert network["value"] == pytest.approx(31.9, abs=0.1)
+    assert bicubic["value"] == pytest.approx(28.43, abs=0.01)
+    # The same five photographs, so that each is compared with itself.
+    assert list(network["per_image"]) == ["baby", "bird", "butterfly", "head", "woman"]
+    assert all(network["per_image"][name] > bicubic["per_image"][name] for name in network["per_image"])
+    assert found[EXAMPLE, "lr_psnr"]["value"] > found["bicubic", "lr_psnr"]["value"]
+    assert network["extractor"]["low_resolution"] == "files"
+    assert "temperature" not in network["extractor"]
 
 
 def test_every_tensor_has_its_place_and_another_scale_is_refused(weights: Path):
@@ -53,6 +52,7 @@ def test_every_tensor_has_its_place_and_another_scale_is_refused(weights: Path):
         name: value.shape for name, value in state.items()
     }
     assert model.identity is not None
+    assert (model.stochastic, model.scale) == (False, 4)
     with pytest.raises(UsageError, match="enlarges 4 times, and the scale is 2; give --scale 4"):
         open_restorer(EXAMPLE, None, scale=2)
 

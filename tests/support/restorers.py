@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SCALE = 4
 
@@ -58,6 +59,8 @@ class Drawing:
         return sum(num for _, num in self.asked)
 
     def restore(self, image: Tensor, *, seeds: np.ndarray, temperature: float | None = None) -> Tensor:
+        import torch
+
         self.asked.append((image.numpy().copy(), len(seeds)))
         large = image.repeat_interleave(self.scale, -1).repeat_interleave(self.scale, -2) / 255
         if not self.stochastic:
