@@ -309,11 +309,16 @@ def test_a_pixel_counts_where_it_lies_inside_the_border(depth: int, edge: str, t
 def test_images_that_are_smaller_than_a_border_or_window_are_named(tmp_path: Path):
     write(tmp_path / "hr", {"a.png": picture(48, 48), "tiny.png": picture(16, 20)})
     write(tmp_path / "sr", {"a.png": picture(48, 48, 1), "tiny.png": picture(16, 20, 1)})
-    for metric, message in (
-        ("psnr_rgb_edsr", "tiny: an image of 16 by 20 pixels has nothing left without a border of 10"),
-        ("ssim_rgb", r"tiny: SSIM with the window gaussian11 needs images .* got \(3, 8, 12\)"),
-    ):
-        with pytest.raises(MetricError, match=message):
+    border = "tiny: an image of 16 by 20 pixels has nothing left without a border of 10"
+    window = r"tiny: SSIM with the window gaussian11 needs images .* got \(3, 8, 12\)"
+    for metric, message in (("psnr_rgb_edsr", border), ("ssim_rgb", window)):
+        with pytest.raises(MetricError, match=f"^{message}"):
             measure(tmp_path, metric)
-    write(tmp_path / "sr", {"a.png": picture(48, 48, 1), "tiny.png": picture(16, 20, 1)})
-    assert measure(tmp_path, "psnr_rgb")["psnr_rgb"].value is not None
+    # What can be measured of them is measured and filed beside what cannot.
+    alone = measure(tmp_path, "psnr_rgb,lpips_mini", cache_dir=tmp_path / "alone")
+    with pytest.raises(MetricError, match=f"{border}.*; {window}.*; 2 other results are filed in .*results"):
+        measure(tmp_path, "psnr_rgb_edsr,psnr_rgb,ssim_rgb,lpips_mini", output=tmp_path / "results")
+    filed = {record.metric: record for record in evalkit.read_records(tmp_path / "results")}
+    assert {name: r.record_id for name, r in filed.items()} == {
+        name: r.record_id for name, r in alone.items()
+    }

@@ -266,7 +266,7 @@ def test_nats_that_are_no_number_are_named(nats: float, hr: Path):
         measure(hr, "sr_bpd", sr_model=Likely(nats=nats), samples=1)
 
 
-def test_a_likelihood_that_fails_is_named(hr: Path):
+def test_a_likelihood_that_fails_is_named_and_alone(hr: Path, tmp_path: Path):
     class Failing(Likely):
         def conditional_nats(self, hr, lr):
             raise RuntimeError("out of luck\nand more")
@@ -275,6 +275,9 @@ def test_a_likelihood_that_fails_is_named(hr: Path):
         CheckpointError, match="drawing was asked for the likelihood of a and raised Runtime.*luck$"
     ):
         measure(hr, "sr_bpd", sr_model=Failing())
+    with pytest.raises(CheckpointError, match="likelihood of a .*; 2 other results are filed"):
+        measure(hr, "sr_bpd,sr_pixel_std,psnr_rgb", sr_model=Failing(), output=tmp_path / "results")
+    assert len(evalkit.read_records(tmp_path / "results")) == 2
 
 
 # -- networks that lack

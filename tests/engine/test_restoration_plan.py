@@ -82,6 +82,21 @@ def test_baselines_are_part_of_it_and_are_made_once(given: dict[str, Any]):
     assert plan.protocols == ("psnr_rgb",)
 
 
+def test_a_likelihood_is_asked_once_an_image(given: dict[str, Any]):
+    class Likely(Drawing):
+        def conditional_nats(self, hr, lr):
+            raise RuntimeError("a plan does not ask for it")
+
+    asked = {**given, "metrics": "psnr_rgb,sr_bpd,sr_pixel_std", "sr_model": Likely()}
+    assert counts(plan_restoration(**asked, baselines=False)) == [
+        (HEATED, step, num, 0)
+        for step, num in (
+            ("restore", 12), ("restorations through pixels", 12), ("originals through the model", 4),
+            ("images through pixels", 4),
+        )
+    ]  # fmt: skip
+
+
 def test_given_restorations_are_compared_alone(given: dict[str, Any], tmp_path: Path):
     sr = write(tmp_path / "sr", {f"{name}.png": picture(24, 32, 9) for name in "abcd"})
     asked = {**given, "sr": sr, "sr_model": None, "samples": None, "metrics": "psnr_rgb"}

@@ -178,6 +178,10 @@ def test_what_is_written_holds_the_records(given: dict[str, Any], tmp_path: Path
     assert told == result.to_dict()
     assert (told["format"], told["parameter"]) == ("evalkit-temperature-sweep-1", "temperature")
     assert (told["samples_per_image"], told["seed"], told["data"]) == (3, 0, f"{given['hr']} x4")
+    for record in result.records[0]:
+        how = told["metrics"][record.metric]
+        assert how["digest"] == evalkit.PROTOCOLS[record.metric].digest
+        assert (how["higher_is_better"], how["ci_method"]) == (record.higher_is_better, record.ci_method)
     with paths[0].open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     records = [record for point in result.records for record in point]
