@@ -17,7 +17,9 @@ BOUNDS = f"bpd_elbo,{BOUND}"
 EQUIVARIANCE = ("eqt_int", "eqt_frac", "eqr")  # of networks at 32x32 as well
 LARGE = """StyleGANs show equivariance after training, for which the networks at 8x8 are too small: rotations
 need more than 12 pixels. They were trained long enough to draw strokes, not the squares' edges, so their
-fd_mini is large. SRFlow restores 32x32 from 8x8, and its numbers are those of super-resolution."""
+fd_mini is large. SRFlow restores 32x32 from 8x8, and its numbers are those of super-resolution, in a table of
+their own: squares are easy to learn, and no task for rules that are smooth (on photographs bicubic is better
+than nearest)."""
 NUM = 899  # samples: one for every real image
 NUM_MOVED = 128  # images whose equivariance is measured
 SCALE = 4  # of restorations
