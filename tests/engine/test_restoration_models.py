@@ -167,6 +167,20 @@ def test_a_process_whose_partner_died_makes_the_rest(hr: Path):
     assert order(model, hr) == "bdac"
 
 
+def test_what_another_process_finished_meanwhile_is_not_made_again(hr: Path):
+    helper = Drawing()
+
+    class Watched(Drawing):
+        def restore(self, image, *, seeds, temperature=None):
+            if not helper.asked:
+                run(hr, helper, rank=1, size=2)
+            return super().restore(image, seeds=seeds, temperature=temperature)
+
+    model = Watched()
+    run(hr, model, rank=0, size=2)
+    assert (order(helper, hr), order(model, hr)) == ("bdac", "a")
+
+
 def test_two_processes_give_the_same_records(hr: Path, tmp_path: Path):
     factory = f"{ROOT / 'tests' / 'support' / 'restorers.py'}:Drawing"
     words = [
@@ -228,6 +242,7 @@ def test_what_draws_nothing_is_asked_once_for_all_samples(hr: Path):
     for name in ("sr_pixel_std", "sr_diversity_mini"):
         assert set(records[name].per_image.values()) == {0.0}
     assert records["psnr_rgb"].samples.num == 4 * 5
+    assert records["psnr_rgb"].extractor["samples_per_image"] == 5
     assert records["psnr_rgb"].samples.name == "drawing"
     assert records["psnr_rgb"].extras["std_of_samples"] == 0
     assert records["psnr_rgb"].extras["best_of_n"] == records["psnr_rgb"].value
