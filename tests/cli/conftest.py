@@ -30,6 +30,14 @@ def draws():
 
     return restore
 
+def signed():
+    def restore(x):
+        if x.min() >= 0:
+            raise ValueError(f"images from {x.min():.1f} up")
+        return x.repeat_interleave(4, -1).repeat_interleave(4, -2)
+
+    return restore
+
 def cropped():
     return lambda x: x.repeat_interleave(4, -1).repeat_interleave(4, -2)[..., 1:]
 """

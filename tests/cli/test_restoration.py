@@ -166,6 +166,16 @@ def test_samples_without_finite_values_end_in_a_message(sr_cli: Cli):
     assert "mine.py:cropped returned 31x24 for a 8x6 image at scale 4; expected 32x24: check the scale" in err
 
 
+def test_a_model_of_signed_images_is_given_signed_images(sr_cli: Cli):
+    words = (*MODEL[:2], "mine.py:signed", *MODEL[3:], "--metrics", "psnr_rgb", "-o", "out")
+    _, err = sr_cli(*words, code=2)
+    assert "raised ValueError: images from 0." in err
+    out, _ = sr_cli(*words, "--range", "signed", "--json")
+    signed, nearest = json.loads(out)[:2]
+    # The same enlargement, but for the last bit of some levels.
+    assert signed["value"] == pytest.approx(nearest["value"], abs=0.05)
+
+
 def test_a_reference_network_has_bits_and_says_how_long_it_was_trained(sr_cli: Cli):
     words = ("run", "--sr-model", REFERENCE, "--hr", "bundled:digits:test", "--data-limit", 2, "--scale", 4)
     out, _ = sr_cli(
