@@ -128,7 +128,7 @@ def made_by(place: str, name: str, spec: str) -> tuple[Any, str | None]:
         raise
     except (Exception, SystemExit) as error:  # foreign code may raise anything
         raise CheckpointError(f"{spec} raised {type(error).__name__}: {error}") from error
-    return made, _identity(factory, made)
+    return made, _identity(factory, name, made)
 
 
 def _from_file(path: Path, name: str, spec: str) -> Function:
@@ -152,8 +152,9 @@ def _from_file(path: Path, name: str, spec: str) -> Function:
     return found
 
 
-def _identity(factory: Function, made: object) -> str:
-    total = hashlib.sha256(b"evalkit-external-1")
+def _identity(factory: Function, name: str, made: object) -> str:
+    # A file may hold several factories, and what they make may have no weights that tell them apart.
+    total = hashlib.sha256(f"evalkit-external-1|{name}|".encode())
     try:
         file = inspect.getsourcefile(inspect.unwrap(factory))
         total.update(Path(file).read_bytes() if file else b"")

@@ -62,8 +62,10 @@ class ExternalRestorer:
         scale: How many times as high and as wide its images are.
         stochastic: Whether it draws.
         temperature: Its usual temperature; None where it has none.
-        identity: The sha256 of its file, or of its source and weights, with its range; None of an object that
-            was handed over.
+        identity: The sha256 of its file, or of its factory's source and its weights, with its range; None of
+            an object that was handed over.
+        known_by_answers: Whether something beside `identity` may decide its images: False of a file alone,
+            since a factory may read weights that lie in none of its parameters.
         value_range: ``unit`` or ``signed``.
         device: Where it runs.
     """
@@ -77,6 +79,7 @@ class ExternalRestorer:
         value_range: str = "unit",
         stochastic: bool | None = None,
         temperature: float | None = None,
+        known_by_answers: bool = True,
         device: str = "cpu",
     ) -> None:
         """Learns from its parameters what it can be asked; it is not called yet.
@@ -88,6 +91,7 @@ class ExternalRestorer:
             value_range: ``unit`` for floats in [0, 1], ``signed`` for [-1, 1].
             stochastic: Whether it draws; as its attribute or its parameters say where None.
             temperature: Its usual temperature; its attribute, or the default of its parameter, where None.
+            known_by_answers: See the attribute.
             device: Where it runs.
 
         Raises:
@@ -118,7 +122,7 @@ class ExternalRestorer:
         identity = loaded.identity
         if identity is not None and value_range != "unit":
             identity = digest([identity, value_range])
-        self.identity = identity
+        self.identity, self.known_by_answers = identity, known_by_answers
         self.value_range = value_range
         self.device = device
         self._function, self._sides = function, loaded.sides
@@ -306,7 +310,10 @@ def load_restorer(spec: str, *, scale: int, value_range: str = "unit", device: s
         if isinstance(made, Restores):
             return made
         loaded = _callable(made, identity, spec, device)
-    return ExternalRestorer(loaded, name=spec, scale=scale, value_range=value_range, device=device)
+    return ExternalRestorer(
+        loaded, name=spec, scale=scale, value_range=value_range, known_by_answers=suffix not in SUFFIXES,
+        device=device,
+    )  # fmt: skip
 
 
 def _callable(made: Any, identity: str | None, spec: str, device: str) -> Loaded:  # noqa: ANN401

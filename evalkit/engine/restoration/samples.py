@@ -87,7 +87,7 @@ class ModelRestorations(Restorations):
     """Those that a model makes; `make` has to be called before any is read."""
 
     def __init__(self, request: RestorationRequest) -> None:
-        """Asks the model for one restoration where nothing else names it; makes none yet.
+        """Asks the model for one restoration unless its identity is all it needs; makes none yet.
 
         Raises:
             CheckpointError: The model fails, or returns something else than restorations.
@@ -104,9 +104,10 @@ class ModelRestorations(Restorations):
             + (", one of each image, which stands for all its samples" if request.deterministic else ""),
         )
         identity = getattr(request.model, "identity", None)
-        if identity is None:
-            # Known by its answer: an object that changed is another model.
-            identity = hashlib.sha256(self.ask(0, [0]).tobytes()).hexdigest()
+        if identity is None or getattr(request.model, "known_by_answers", False):
+            # Known by its answer too: an object, or what a factory reads, may have changed.
+            answer = hashlib.sha256(self.ask(0, [0]).tobytes()).hexdigest()
+            identity = answer if identity is None else [identity, answer]
         self._key = digest(
             [
                 FORMAT, identity, self._pairs.fingerprint, heat,
