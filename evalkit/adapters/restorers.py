@@ -2,9 +2,9 @@
 
 A model from outside takes one low-resolution image, float32 ``(1, 3, h, w)`` in [0, 1] (or [-1, 1] where its
 range is ``signed``), and returns its restoration ``(1, 3, h * scale, w * scale)`` or without the first axis:
-floats of the same range, or uint8. Floats in [-1, 1] become (x + 1) / 2 here, so that all floats are rounded
-by one rule later; they are neither clipped nor rounded here, so that values that are not finite can be
-counted.
+floats of the same range, or uint8. Floats become levels by the rule of their range
+(`evalkit.imaging.quantise`): those in [0, 1] later, those in [-1, 1] here, where their levels over 255 are
+given on. Images with values that are not finite are given on as they are, to be counted.
 
 One that draws has a parameter ``seed`` (an int) or ``seeds`` (int64 ``(1,)``), or a ``temperature``, or says
 ``stochastic = True``. It is called once a sample, so that batches cannot matter. Where it takes no seed,
@@ -39,7 +39,7 @@ from evalkit.adapters.external_readers import (
 )
 from evalkit.digest import digest
 from evalkit.errors import CheckpointError, EvalkitError, SourceError, UsageError, nearest
-from evalkit.imaging.quantise import RANGES
+from evalkit.imaging.quantise import RANGES, to_uint8
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -182,9 +182,9 @@ class ExternalRestorer:
             raise
         except (Exception, SystemExit) as error:  # foreign code may raise anything
             raise CheckpointError(f"{where} raised {type(error).__name__}: {first_line(error)}") from error
-        return self._checked(made, height, width, where)
+        return self._checked(made, height, width, heat, where)
 
-    def _checked(self, made: object, height: int, width: int, where: str) -> Tensor:
+    def _checked(self, made: object, height: int, width: int, heat: float | None, where: str) -> Tensor:
         import torch
 
         if isinstance(made, np.ndarray) and made.dtype.kind in "fu":
@@ -213,8 +213,15 @@ class ExternalRestorer:
             )
         if picture.dtype == torch.uint8:
             return picture
-        _check_values(picture, self.value_range, where)
-        return (picture + 1) / 2 if self.value_range == "signed" else picture
+        if heat is None or heat <= 1:  # hotter samples of a flow may lie anywhere
+            _check_values(picture, self.value_range, where)
+        if self.value_range == "unit":
+            return picture
+        # Whole levels, by the rule of this range: (x + 1) / 2 alone puts a quarter of them a hair too low,
+        # and they are cut later.
+        if bool(torch.isfinite(picture).all()):
+            return to_uint8(picture, "signed") / 255
+        return (picture + 1) / 2
 
     def _check_sides(self, shape: tuple[int, ...]) -> None:
         fits = len(self._sides) == len(shape) and all(

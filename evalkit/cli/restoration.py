@@ -155,6 +155,8 @@ def arguments(
             "write a whole number, such as --samples 10"
         )
     typed = _source(context, "value_range") == "COMMANDLINE"
+    if typed and sr is not None:
+        raise UsageError("--range belongs to a model, and --sr are images that are there; leave it out")
     return {
         **shared, "sr_model": sr_model, "sr": sr, "hr": hr, "lr": lr, "scale": scale,
         "samples": None if samples is None else int(samples),
@@ -175,7 +177,7 @@ def run(
     from evalkit.engine import report
     from evalkit.engine.restoration.pictures import draw_side_by_side
     from evalkit.engine.restoration.request import prepare
-    from evalkit.engine.restoration.run import run_restoration
+    from evalkit.engine.restoration.run import needs_restorations, run_restoration
     from evalkit.records.store import slug
 
     if dry_run:
@@ -186,12 +188,14 @@ def run(
         found = run_restoration(prepare(**asked), output, baselines=baselines)
     every = [records for records in (found.records, *found.baselines) if records]
     if as_json:
+        found.check(output)
         print(json.dumps([r.to_dict() for records in every for r in records], indent=1, ensure_ascii=False))
     elif every:
         report.print_records(every[0], output)
         if len(every) > 1:
             report.print_beside(every)
-    if pictures and found.records:  # none of a helper process under torchrun
+    found.check(output)
+    if pictures and found.records and needs_restorations(found.request):  # no records in a helper process
         path = output / "pictures" / f"{slug(found.request.name)}-{slug(found.request.data_name)}.png"
         draw_side_by_side(found.request.pairs, found.restorations, path, images=pictures)
         print(f"drawn in {path}", file=sys.stderr)

@@ -76,7 +76,8 @@ def check_points(points: Sequence[float], what: str, how: str) -> tuple[float, .
     chosen = tuple(sorted(float(point) for point in points))
     short = what.split()[-1]
     if not 2 <= len(chosen) <= MOST_POINTS:
-        raise UsageError(f"{len(chosen)} {short} were given; a sweep has 2 to {MOST_POINTS} points: {how}")
+        given = f"{len(chosen)} {'was' if len(chosen) == 1 else 'were'} given"
+        raise UsageError(f"a sweep has 2 to {MOST_POINTS} points, and {given}: {how}")
     if len(set(chosen)) < len(chosen):
         twice = next(point for point in chosen if chosen.count(point) > 1)
         raise UsageError(f"{short} {twice!r} was given twice; every point of a sweep is another {short}")

@@ -27,7 +27,7 @@ from evalkit.features.store import FeatureStore, FeatureTable
 from evalkit.protocols.spec import LikelihoodOptions, ProtocolSpec
 from evalkit.records.manifest import provenance
 from evalkit.records.schema import DataUse, Record
-from evalkit.records.store import RecordStore
+from evalkit.records.store import RecordStore, also_filed
 from evalkit.sources.base import ImageSource
 from evalkit.sources.statistics import ReferenceStatistics
 
@@ -123,10 +123,8 @@ def evaluate(*, output: Path | str | None = Path("results"), **arguments: Unpack
                 filed.append(record)
         records += made
     if failures:
-        kept = (
-            f"; {len(records)} other results are filed in {output}" if records and filed is not None else ""
-        )
-        raise type(failures[0])("; ".join(str(error) for error in failures) + kept)
+        said = "; ".join(str(error) for error in failures)
+        raise type(failures[0])(said + also_filed(len(records), output))
     return records
 
 

@@ -63,6 +63,13 @@ class RecordStore:
         return True
 
 
+def also_filed(num: int, folder: Path | str | None) -> str:
+    """What an error says of the results that were finished before it; nothing where there are none."""
+    if not num or folder is None:
+        return ""
+    return f"; {num} other {'result is' if num == 1 else 'results are'} filed in {folder}"
+
+
 def read_records(paths: Sequence[Path | str] | Path | str) -> list[Record]:
     """All records below ``paths`` (folders or single files), ordered by path.
 

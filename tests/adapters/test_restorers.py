@@ -171,7 +171,24 @@ def test_signed_images_go_in_and_come_out():
 
     made = adapt_restorer(signed, scale=2, value_range="signed").restore(IMAGE, seeds=SEEDS[:1])
     assert torch.allclose(seen[0], IMAGE[None] / 127.5 - 1)
-    assert torch.allclose(made[0], enlarged(IMAGE) / 255, atol=1e-6)
+    assert torch.equal((made[0] * 255).to(torch.uint8), enlarged(IMAGE))
+
+
+def test_signed_images_keep_every_level():
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).repeat(3, 1, 1)
+    made = adapt_restorer(lambda x: x, scale=1, value_range="signed").restore(levels, seeds=SEEDS[:1])
+    assert np.array_equal(to_uint8(made.numpy(), "unit")[0], levels.numpy())
+
+
+def test_hot_samples_of_a_flow_may_lie_anywhere():
+    def hot(x: Tensor, seed: int, temperature: float = 0.9) -> Tensor:
+        noise = torch.randn(enlarged(x).shape, generator=torch.Generator().manual_seed(seed))
+        return enlarged(x) + temperature * noise
+
+    flow = adapt_restorer(hot, scale=2)
+    assert flow.restore(IMAGE, seeds=SEEDS, temperature=9.0).min() < -9
+    with pytest.raises(SourceError, match="many negative floats"):
+        flow.restore(IMAGE, seeds=SEEDS)
 
 
 def test_whatever_is_an_image_is_taken():

@@ -192,6 +192,7 @@ def test_a_reference_network_has_bits_and_says_how_long_it_was_trained(sr_cli: C
 
 def test_a_dry_run_counts_and_writes_nothing(sr_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("EVALKIT_CACHE", "cache")
+    monkeypatch.setenv("COLUMNS", "160")  # a row is a line
     words = (*MODEL, "--metrics", "psnr_rgb,sr_bpd,lpips_alex", "--samples", 3, "--no-baselines", "-o", "out")
     out, err = sr_cli(*words, "--dry-run")
     assert out == ""

@@ -192,7 +192,7 @@ SWEEPS = [
     (["--model", "stylegan2:tiny-random", "--temperature", "0:1:3"], "name it with --sr-model"),
     (DRAWS, "--temperature is missing; say what to sweep over: --temperature 0:1:6"),
     ([*DRAWS, "--temperature", "0:1"], "--temperature '0:1': write start:stop:count, such as 0:1:6"),
-    ([*DRAWS, "--temperature", "0.5"], "1 temperature were given; a sweep has 2 to 100 points"),
+    ([*DRAWS, "--temperature", "0.5"], "a sweep has 2 to 100 points, and 1 was given"),
     ([*DRAWS, "--temperature=-1:1:3"], "temperature is -1.0; a sweep takes finite numbers from 0 on"),
     ([*DRAWS, "--truncation", "0.5,1"], "--truncation does not go with --sr-model, which is of rest"),
     ([*DRAWS, "--temperature", "0,1", "--data", "hr"], "--data does not go with --sr-model"),

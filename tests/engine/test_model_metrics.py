@@ -210,7 +210,7 @@ def test_factories_of_one_file_are_told_apart_by_how_they_move(
 
 
 def test_a_metric_that_cannot_be_loaded_costs_no_other(tmp_path: Path):
-    with pytest.raises(WeightsError, match="the weights vgg16 cannot be used.*1 other results are filed in"):
+    with pytest.raises(WeightsError, match="the weights vgg16 cannot be used.*1 other result is filed in"):
         run(tmp_path, metrics="ppl,eqt_int", num=8)
     assert [record.metric for record in read_records(tmp_path / "results")] == ["eqt_int"]
 

@@ -291,7 +291,7 @@ def test_what_lacks_is_said_before_the_model_is_asked(hr: Path):
 
 
 def test_what_needs_no_weights_is_filed_all_the_same(hr: Path, tmp_path: Path):
-    with pytest.raises(EvalkitError, match="evalkit weights fetch.*; 1 other results are filed in .*results"):
+    with pytest.raises(EvalkitError, match="evalkit weights fetch.*; 1 other result is filed in .*results"):
         measure(hr, "lpips_alex,psnr_rgb,lpips_vgg", sr_model=Drawing(), output=tmp_path / "results")
     assert [record.metric for record in evalkit.read_records(tmp_path / "results")] == ["psnr_rgb"]
 

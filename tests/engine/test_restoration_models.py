@@ -57,7 +57,9 @@ def run(
     given = {"metrics": METRICS, "samples": 3, **more}
     request = prepare(hr=hr, scale=SCALE, sr_model=model, **given)
     request = dataclasses.replace(request, world=World(rank, size, rank))
-    return run_restoration(request, output, baselines=baselines)
+    found = run_restoration(request, output, baselines=baselines)
+    found.check(output)
+    return found
 
 
 def bodies(records: list[Record]) -> list[dict]:

@@ -67,7 +67,7 @@ def test_temperatures_are_read_to_the_last_bit_of_what_one_would_type(words: str
     [
         ("0:1", "--temperature '0:1': write start:stop:count, such as 0:1:6, or a list, such as 0,0.5,0.9"),
         ("warm", "--temperature 'warm': write start:stop:count"),
-        ("0.5", "1 temperature were given; a sweep has 2 to 100 points"),
+        ("0.5", "a sweep has 2 to 100 points, and 1 was given"),
         ("0,nan", "temperature is nan; a sweep takes finite numbers from 0 on"),
         ("-1:1:3", "temperature is -1.0; a sweep takes finite numbers from 0 on"),
         ("0.5,0.5", "temperature 0.5 was given twice; every point of a sweep is another temperature"),
@@ -84,8 +84,8 @@ def test_temperatures_that_cannot_be(words: str, message: str):
 @pytest.mark.parametrize(
     ("temperatures", "more", "message"),
     [
-        ([], {}, "0 temperature were given; a sweep has 2 to 100 points"),
-        ([0.5], {}, "1 temperature were given"),
+        ([], {}, "a sweep has 2 to 100 points, and 0 were given"),
+        ([0.5], {}, "a sweep has 2 to 100 points, and 1 was given"),
         ([0.5, "1"], {}, "temperature is '1'"),
         ([0.5, math.inf], {}, "temperature is inf"),
         ([0, 1], {"sr_model": None}, "asks a model for restorations; name it with --sr-model"),

@@ -71,7 +71,7 @@ def test_psis_are_read_to_the_last_bit_of_what_one_would_type(words: str, psis: 
         ("0.3:1:1", "1 is no number of points; a sweep has 2 or more"),
         ("0.3:1:-2", "-2 is no number of points"),
         ("0.3:1:1000", "more than 100 points"),
-        ("0.5", "1 psi were given; a sweep has 2 to 100 points"),
+        ("0.5", "a sweep has 2 to 100 points, and 1 was given"),
         ("0.5,nan", "truncation psi is nan; a sweep takes finite numbers from 0 on"),
         ("0.5:inf:3", "truncation psi is inf"),
         ("-0.1:1:3", "truncation psi is -0.1; a sweep takes finite numbers from 0 on"),

@@ -16,7 +16,7 @@ from evalkit.engine.restoration.request import (
     baselines_of,
     prepare,
 )
-from evalkit.engine.restoration.run import load_judges, open_probes
+from evalkit.engine.restoration.run import load_judges, needs_restorations, open_probes
 from evalkit.engine.restoration.samples import ModelRestorations, restorations_of
 from evalkit.errors import UsageError
 
@@ -87,7 +87,6 @@ class RestorationPlan:
         return (
             f"will measure {', '.join(self.protocols) or 'nothing'}: {self.data}, {self.num_images:,} "
             f"images, {each} of each",
-            *self.notes,
             *(f"not applicable: {name}: {why}" for name, why in self.inapplicable.items()),
             *self.problems,
         )
@@ -146,7 +145,7 @@ def _all(
 
 def _costs(request: RestorationRequest, judges: Any) -> Iterator[RestorationCost]:  # noqa: ANN401
     restorations = restorations_of(request)
-    if isinstance(restorations, ModelRestorations):
+    if isinstance(restorations, ModelRestorations) and needs_restorations(request):
         missing = restorations.missing()
         to_do = sum(len(samples) for _, samples in missing)
         num = len(request.pairs) * restorations.distinct

@@ -73,6 +73,7 @@ class _RestorationProbe(ABC):
     kind: str
     through = "pixels"
     draws = False  # noise of its own
+    judges_restorations = True
 
     def __init__(
         self,
@@ -208,6 +209,7 @@ class LikelihoodProbe(_RestorationProbe):
 
     kind = "originals"
     through = "the model"
+    judges_restorations = False
     draws = True
 
     @property

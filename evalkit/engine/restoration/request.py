@@ -138,7 +138,7 @@ def prepare(
     cache_dir: Path | str | None = None,
     reporter: Reporter | None = None,
 ) -> RestorationRequest:
-    """Resolves and checks a request without computing anything.
+    """Resolves and checks a request without computing anything; says how images were read and paired.
 
     Args:
         hr: The originals: a folder, archive, array … (`evalkit.sources.resolve.resolve`).
@@ -206,6 +206,9 @@ def prepare(
     pairs = open_pairs(
         hr, scale=scale, lr=lr, sr=sr, samples=None if sr is None else samples, limit=data_limit, **where
     )
+    told = reporter or Silent()
+    for note in pairs.notes:
+        told.say(note)
     several = any(isinstance(spec.options, TogetherOptions) for spec in protocols)
     num = pairs.num_samples if model is None else samples or (USUAL_SAMPLES if several else 1)
     kept = cache_root(None if cache_dir is None else Path(cache_dir))
@@ -227,7 +230,7 @@ def prepare(
         store=FeatureStore(kept / "features"),
         restored=kept / "restored",
         training=training_of(model),
-        reporter=reporter or Silent(),
+        reporter=told,
         world=world(),
     )
 

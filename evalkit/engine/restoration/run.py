@@ -32,7 +32,7 @@ from evalkit.protocols.restoration_options import ConditionalLikelihoodOptions
 from evalkit.protocols.spec import ProtocolSpec
 from evalkit.records.manifest import provenance
 from evalkit.records.schema import DataUse, Record
-from evalkit.records.store import RecordStore
+from evalkit.records.store import RecordStore, also_filed
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -50,12 +50,25 @@ class Evaluation(NamedTuple):
         baselines: Those of each baseline, in the order of `evalkit.adapters.baselines.BASELINES`.
         request: What was asked, resolved.
         restorations: What was judged.
+        failures: Why other numbers could not be made.
     """
 
     records: list[Record]
     baselines: list[list[Record]]
     request: RestorationRequest
     restorations: Restorations
+    failures: list[EvalkitError]
+
+    def check(self, output: Path | str | None) -> None:
+        """Raises what kept numbers from being made, if anything, and says what is filed in ``output``.
+
+        Raises:
+            EvalkitError: Of the kind of the first failure.
+        """
+        if not self.failures:
+            return
+        said = "; ".join(dict.fromkeys(str(error) for error in self.failures))
+        raise type(self.failures[0])(said + also_filed(len(self.records), output))
 
 
 class Opened(NamedTuple):
@@ -95,14 +108,15 @@ def evaluate_restoration(
         EvalkitError: Something the user can mend. Whatever was finished before is kept and filed.
     """
     found = run_restoration(prepare(**arguments), output, baselines=baselines)
+    found.check(output)
     return [*found.records, *(record for each in found.baselines for record in each)]
 
 
 def run_restoration(request: RestorationRequest, output: Path | str | None, *, baselines: bool) -> Evaluation:
-    """`evaluate_restoration` of a request that is resolved.
+    """`evaluate_restoration` of a request that is resolved; what failed is told and not raised.
 
     Raises:
-        EvalkitError: As there.
+        EvalkitError: Nothing at all can be measured, or nothing can be written.
     """
     filed = None if output is None else RecordStore(Path(output))
     if filed is not None and request.world.is_main:
@@ -111,19 +125,13 @@ def run_restoration(request: RestorationRequest, output: Path | str | None, *, b
     judges, failures = load_judges(request)
     if failures and not any(spec.extractor in judges for spec in request.measured):
         raise failures[0]
-    for note in request.pairs.notes:
-        request.reporter.say(note)
     restorations = restorations_of(request)
     records = _measure(request, restorations, judges, filed, failures)
     beside = [
         _measure(asked, restorations_of(asked), judges, filed, failures)
         for asked in (baselines_of(request) if baselines else ())
     ]
-    if failures:
-        kept = f"; {len(records)} other results are filed in {output}" if records and filed else ""
-        said = dict.fromkeys(str(error) for error in failures)
-        raise type(failures[0])("; ".join(said) + kept)
-    return Evaluation(records, beside, request, restorations)
+    return Evaluation(records, beside, request, restorations, failures)
 
 
 def load_judges(request: RestorationRequest) -> tuple[dict[str, Perceptual | None], list[EvalkitError]]:
@@ -157,14 +165,19 @@ def _measure(
     failures: list[EvalkitError],
 ) -> list[Record]:
     seconds: dict[str, float] = {}
-    if isinstance(restorations, ModelRestorations):
+    lost = False
+    if isinstance(restorations, ModelRestorations) and needs_restorations(request):
         try:
             seconds["restoring"] = restorations.make()
         except EvalkitError as error:
             failures.append(error)
-            return []
+            lost = True
     opened: dict[str, Opened] = {}
-    waiting = open_probes(request, restorations, judges)
+    waiting = [
+        each
+        for each in open_probes(request, restorations, judges)
+        if not (lost and each.probe.judges_restorations)
+    ]
     while waiting:
         ready = waiting.pop(0)
         try:
@@ -194,6 +207,11 @@ def _measure(
             filed.append(record)
         records.append(record)
     return records
+
+
+def needs_restorations(request: RestorationRequest) -> bool:
+    """Whether any of the protocols looks at restorations, and not at the model's likelihood alone."""
+    return any(probe_kind(spec).judges_restorations for spec in request.measured)
 
 
 def open_probes(

@@ -26,7 +26,7 @@ from evalkit.engine.curves import (
     write_numbers,
 )
 from evalkit.engine.restoration.request import RestorationArguments, at_temperature, prepare
-from evalkit.engine.restoration.run import run_restoration
+from evalkit.engine.restoration.run import load_judges, run_restoration
 from evalkit.errors import MetricError, UsageError
 from evalkit.records.schema import Record
 from evalkit.uncertainty.format import with_error
@@ -53,7 +53,7 @@ class TemperatureSweep:
         metrics: Asked for, in order.
         temperatures: The points, ascending.
         records: Those of each point; none where it failed.
-        failures: Why a point has none, by temperature.
+        failures: Why a point lacks numbers, by temperature.
     """
 
     model: str
@@ -144,19 +144,23 @@ def sweep_temperature(
     first = prepare(**arguments)
     if first.temperature is None:
         raise UsageError(f"{first.model.name} has no temperature to sweep over")
+    if lacking := load_judges(first)[1]:
+        raise lacking[0]
     name = arguments.get("name") or str(first.model.name)
     found: list[tuple[Record, ...]] = []
     failures: dict[float, str] = {}
     for temperature in temperatures:
         first.reporter.say(f"temperature {temperature:g}")
         request = at_temperature(first, temperature, name)
-        try:
-            found.append(tuple(run_restoration(request, output, baselines=False).records))
-        except MetricError as error:
-            first.reporter.say(str(error))
-            failures[temperature] = str(error)
-            found.append(())
-    if len(failures) == len(found):
+        point = run_restoration(request, output, baselines=False)
+        for failure in point.failures:
+            if not isinstance(failure, MetricError):  # it would fail at every temperature
+                point.check(output)
+            first.reporter.say(str(failure))
+        if point.failures:
+            failures[temperature] = "; ".join(dict.fromkeys(str(failure) for failure in point.failures))
+        found.append(tuple(point.records))
+    if failures and not any(found):
         raise MetricError(next(iter(failures.values())))
     return TemperatureSweep(
         model=name, data=first.data_name, seed=first.seed, num_samples=first.num_samples,
