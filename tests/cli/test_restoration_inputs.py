@@ -142,6 +142,7 @@ BAD = [
     ([*BICUBIC, "--samples", "2000"], "--samples is 2000; give how many"),
     ([*RESTORED, "--samples", "3"], "sr holds 2 restorations of each original and --samples asks for 3"),
     ([*RESTORED, "--temperature", "0.5"], "--temperature 0.5 belongs to a model, and --sr are images"),
+    ([*RESTORED, "--range", "unit"], "--range belongs to a model, and --sr are images that are there"),
     ([*RESTORED, "--range", "signed"], "--range belongs to a model, and --sr are images that are there"),
     ([*BICUBIC, "--temperature", "0.5"], "bicubic has no temperature; leave --temperature 0.5 out"),
     ([*DRAWS, "--temperature", "nan"], "the temperature is nan; give a finite number from 0 on, such as 0.9"),

@@ -280,6 +280,20 @@ def test_a_likelihood_that_fails_is_named_and_alone(hr: Path, tmp_path: Path):
     assert len(evalkit.read_records(tmp_path / "results")) == 2
 
 
+def test_a_likelihood_alone_restores_nothing_and_needs_nothing_finite(hr: Path, tmp_path: Path):
+    model = Likely()
+    (record,) = measure(hr, "sr_bpd", sr_model=model, baselines=True)
+    assert model.asked == []
+    with pytest.raises(MetricError, match="not finite.*; 1 other result is filed in"):
+        measure(hr, "sr_bpd,psnr_rgb", sr_model=_LikelyOverflowing(), output=tmp_path / "results")
+    (kept,) = evalkit.read_records(tmp_path / "results")
+    assert (kept.metric, kept.value) == ("sr_bpd", record.value)
+
+
+class _LikelyOverflowing(Overflowing, Likely):
+    pass
+
+
 # -- networks that lack
 
 

@@ -25,7 +25,7 @@ from evalkit.engine.restoration.sweep import (
     sweep_temperature,
     write_temperature_sweep,
 )
-from evalkit.errors import MetricError, UsageError
+from evalkit.errors import MetricError, UsageError, WeightsError
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "leaderboards" / "references" / "digits32" / "srflow.safetensors"
@@ -280,3 +280,22 @@ def test_the_middle_of_a_large_image_is_shown(tmp_path: Path):
     image, _ = drawn(tmp_path, side=320, images=1, sr_model=Green(stochastic=False, temperature=None))
     small, _ = drawn(tmp_path / "small", images=1, sr_model=Green(stochastic=False, temperature=None))
     assert area(image, (0, 200, 0)) == pytest.approx(area(small, (0, 200, 0)), rel=0.02)
+
+
+def test_a_metric_that_fails_leaves_the_others_their_points(given: dict[str, Any], tmp_path: Path):
+    small = {"hr": write(tmp_path / "small", {"a.png": picture(16, 16), "b.png": picture(16, 16, 1)})}
+    result = sweep_temperature(
+        [0.2, 0.4], output=tmp_path / "s", **{**given, **small, "metrics": "psnr_rgb,ssim_rgb"}
+    )
+    assert len(at(result, "psnr_rgb")) == 2
+    assert "ssim_rgb" not in result.curves()
+    reasons = {row["metric"]: row["reason"] for row in result.rows()}
+    assert reasons["psnr_rgb"] is None
+    assert "needs images (c, h, w) or (h, w) of 11 by 11 pixels or more" in reasons["ssim_rgb"]
+    write_temperature_sweep(result, tmp_path / "s")
+
+
+def test_weights_that_lack_end_a_sweep_before_the_model_is_asked(given: dict[str, Any]):
+    with pytest.raises(WeightsError, match="evalkit weights fetch"):
+        sweep_temperature([0.2, 0.4], output=None, **{**given, "metrics": "psnr_rgb,lpips_alex"})
+    assert given["sr_model"].asked == []
