@@ -354,15 +354,16 @@ def _check_temperature(name: str, value: object) -> None:
         raise UsageError(f"{name}: the temperature is {value!r}; give a finite number from 0 up, such as 0.9")
 
 
-def _usual_temperature(function: Function) -> float | None:
+def _usual_temperature(function: Function) -> float:
+    # Of a model that takes one; 1 where it names none, at which a flow has what it learned.
     said = getattr(function, "temperature", None)
     if said is None:
         try:
             said = inspect.signature(getattr(function, "forward", function)).parameters["temperature"].default
         except (TypeError, ValueError, KeyError):
-            return None
+            return 1.0
     fits = isinstance(said, (int, float)) and not isinstance(said, bool) and 0 <= said < math.inf
-    return float(said) if fits else None
+    return float(said) if fits else 1.0
 
 
 def _check_values(made: Tensor, value_range: str, where: str) -> None:

@@ -33,10 +33,10 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def measured(place: Path, factory: str) -> float | None:
+def measured(place: Path, factory: str, temperature: float | None = None) -> float | None:
     (record,) = evalkit.evaluate_restoration(
         sr_model=f"{place}/mine.py:{factory}", hr=place / "hr", scale=2, metrics="psnr_rgb_srflow",
-        cache_dir=place / "cache", output=None, baselines=False, device="cpu",
+        cache_dir=place / "cache", output=None, baselines=False, device="cpu", temperature=temperature,
     )  # fmt: skip
     return record.value
 
@@ -53,3 +53,13 @@ def test_weights_that_a_factory_reads_and_hides_make_another_model(place: Path):
     assert first == measured(place, "bright")
     (place / "factor.txt").write_text("0.5")
     assert measured(place, "stored") == measured(place, "dark") != first
+
+
+@pytest.mark.parametrize("factory", ["warm", "warmer"])
+def test_a_parameter_without_a_number_has_the_temperature_that_is_asked_for_or_1(place: Path, factory: str):
+    (place / "mine.py").write_text(
+        MODULE + "\ndef warm(): return lambda image, temperature: bright()(image) * temperature"
+        "\ndef warmer(): return lambda image, temperature=None: bright()(image) * temperature"
+    )
+    assert measured(place, factory) == measured(place, "bright")
+    assert measured(place, factory, temperature=0.5) == measured(place, "dark")
