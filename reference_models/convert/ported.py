@@ -51,11 +51,11 @@ def read_ported(path: str | Path) -> dict[str, dict[str, Tensor]]:
         with file:
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its readers of two formats meet
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        # Only its first sentence: the second tells how to load the file in spite of it.
+        first = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
         raise CheckpointError(
             f"{path} is not a file of state dicts that can be read safely ({first}); give one that "
-            "torch.save "
-            "wrote of tensors alone"
+            "torch.save wrote of tensors alone"
         ) from None
     if isinstance(loaded, dict) and any(key in loaded for key in _KEYS):
         return {ours: _state(loaded[key], f"{path}, {key}") for key, ours in _KEYS.items() if key in loaded}
@@ -91,8 +91,7 @@ def identify(state: Mapping[str, Tensor], where: str = "the file") -> str:
     raise CheckpointError(
         f"{where}: the state dict is no ported generator of ProGAN or StyleGAN (its first tensors are "
         f"{', '.join(list(state)[:3])}), and numbers do not say what to compute; write a factory that builds "
-        "the "
-        "network and loads them, and give --model file.py:factory"
+        "the network and loads them, and give file.py:factory in place of the file"
     )
 
 

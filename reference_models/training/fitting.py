@@ -59,7 +59,7 @@ def exact(side: int) -> Fit:
         if (height, width) != (side, side):
             raise SourceError(
                 f"{name} has {width}x{height} pixels, and training takes {side}x{side}; {_OTHERS} to bring "
-                "all images to one side"
+                "all images to one side, or --fit patches to cut squares of --resolution out of them"
             )
         return image
 
