@@ -133,6 +133,8 @@ def open_restorer(
     if found is None:
         from evalkit.adapters.external import is_external
 
+        if Path(spec).is_dir():
+            raise UsageError(f"{spec} is a folder; restorations that are there are given with --sr")
         if not is_external(str(spec)):
             raise UsageError(
                 f"{str(spec)!r} names nothing that restores images (nearest: "

@@ -18,7 +18,7 @@ from evalkit.digest import digest
 from evalkit.engine.probes import draw_uniform
 from evalkit.engine.restoration.request import RestorationRequest
 from evalkit.engine.restoration.samples import Restorations
-from evalkit.errors import CheckpointError, EvalkitError, MetricError
+from evalkit.errors import CheckpointError, EvalkitError, MetricError, UsageError
 from evalkit.imaging.colour import grey_level, luma
 from evalkit.imaging.resize_matlab import downscale
 from evalkit.metrics.likelihood.bits_per_dim import bits_per_dim, dequantise, discretised
@@ -99,8 +99,8 @@ class _RestorationProbe(ABC):
         for layer, spec in self._specs.items():
             try:
                 value = self._value(spec.options, seen)
-            except MetricError as error:
-                raise MetricError(f"{seen.where}: {error}") from error
+            except (MetricError, UsageError) as error:
+                raise type(error)(f"{seen.where}: {error}") from error
             # Infinite is a PSNR of two equal images, of which the procedure has to speak.
             if np.isnan(value):
                 raise MetricError(f"{spec.name} of {seen.where} is not a number")

@@ -187,9 +187,10 @@ def prepare(
         raise UsageError(
             f"{given} of --sr (restorations) and --sr-model (what makes them) was given; give one of them"
         )
-    if samples is not None and (isinstance(samples, bool) or not 1 <= samples <= MOST_SAMPLES):
+    whole = isinstance(samples, int) and not isinstance(samples, bool)
+    if samples is not None and not (whole and 1 <= samples <= MOST_SAMPLES):
         raise UsageError(
-            f"--samples is {samples}; give how many restorations of each image, from 1 to {MOST_SAMPLES:,}"
+            f"--samples is {samples!r}; give how many restorations of each image, from 1 to {MOST_SAMPLES:,}"
         )
     where: dict[str, Any] = {"skip_broken": skip_broken, "root": root, "download": download}
     model = None

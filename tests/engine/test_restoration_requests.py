@@ -1,0 +1,40 @@
+"""Requests for restorations that cannot be: what is said of numbers, folders and sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import evalkit
+from evalkit.errors import UsageError
+from reference_models.srflow.config import PRESETS
+from reference_models.srflow.evaluate import Restoration
+from reference_models.srflow.model import Network
+
+
+def measure(cache: Path, side: int = 32, **options: Any) -> None:
+    given = {"sr_model": "bicubic", "metrics": "psnr_rgb"} | options
+    evalkit.evaluate_restoration(
+        hr=np.full((1, side, side, 3), 90, np.uint8), scale=4, output=None, baselines=False,
+        cache_dir=cache, device="cpu", **given,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("samples", [1.5, True, "3", 0, 1001])
+def test_samples_are_a_whole_number(samples: object, tmp_path: Path):
+    with pytest.raises(UsageError, match=f"--samples is {samples!r}; give how many restorations of each"):
+        measure(tmp_path, samples=samples)
+
+
+def test_a_folder_restores_nothing(tmp_path: Path):
+    with pytest.raises(UsageError, match=r"is a folder; restorations that are there are given with --sr$"):
+        measure(tmp_path, sr_model=tmp_path)
+
+
+def test_an_original_that_has_no_likelihood_is_named(tmp_path: Path):
+    model = Restoration(Network(PRESETS["tiny"].network), name="tiny")
+    with pytest.raises(UsageError, match="00000: SRFlow: images of 36x36 cannot be encoded"):
+        measure(tmp_path, side=36, sr_model=model, metrics="sr_bpd")
