@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import evalkit
-from evalkit.errors import UsageError
+from evalkit.engine.restoration.sweep import sweep_temperature
+from evalkit.errors import MetricError, UsageError
 from reference_models.srflow.config import PRESETS
 from reference_models.srflow.evaluate import Restoration
 from reference_models.srflow.model import Network
@@ -38,3 +39,23 @@ def test_an_original_that_has_no_likelihood_is_named(tmp_path: Path):
     model = Restoration(Network(PRESETS["tiny"].network), name="tiny")
     with pytest.raises(UsageError, match="00000: SRFlow: images of 36x36 cannot be encoded"):
         measure(tmp_path, side=36, sr_model=model, metrics="sr_bpd")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_several_processes_the_first_alone_ends_in_an_error(
+    rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    hr = np.full((1, 32, 32, 3), 90, np.uint8)
+    model = Restoration(Network(PRESETS["tiny"].network), name="tiny")
+    asked: Any = {"sr_model": model, "hr": hr, "scale": 4, "metrics": "psnr_rgb", "cache_dir": tmp_path,
+                  "device": "cpu", "output": None}  # fmt: skip
+    if rank:
+        assert evalkit.evaluate_restoration(temperature=1e38, baselines=False, **asked) == []
+        assert not any(sweep_temperature([1e37, 1e38], **asked).records)
+        return
+    with pytest.raises(MetricError, match="not finite"):
+        evalkit.evaluate_restoration(temperature=1e38, baselines=False, **asked)
+    with pytest.raises(MetricError, match="not finite"):
+        sweep_temperature([1e37, 1e38], **asked)

@@ -62,11 +62,13 @@ class Evaluation(NamedTuple):
     def check(self, output: Path | str | None) -> None:
         """Raises what kept numbers from being made, if anything, and says what is filed in ``output``.
 
+        Under ``torchrun`` process 0 alone does, which meets the same.
+
         Raises:
             EvalkitError: Of the kind of the first failure.
         """
-        if not self.failures:
-            return
+        if not self.failures or not self.request.world.is_main:
+            return  # a helper process that ended in an error would have torchrun end the main one
         said = "; ".join(dict.fromkeys(str(error) for error in self.failures))
         raise type(self.failures[0])(said + also_filed(len(self.records), output))
 

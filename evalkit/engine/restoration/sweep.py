@@ -160,7 +160,7 @@ def sweep_temperature(
         if point.failures:
             failures[temperature] = "; ".join(dict.fromkeys(str(failure) for failure in point.failures))
         found.append(tuple(point.records))
-    if failures and not any(found):
+    if failures and first.world.is_main and not any(found):
         raise MetricError(next(iter(failures.values())))
     return TemperatureSweep(
         model=name, data=first.data_name, seed=first.seed, num_samples=first.num_samples,
