@@ -99,7 +99,7 @@ class Restores(Protocol):
 
     One that also knows how likely an original is offers ``conditional_nats(hr, lr)``: -ln p(hr | lr / 255),
     a density on [0, 1], float64 ``(n,)``, of ``hr`` float64 ``(n, 3, H, W)`` in [0, 1] and ``lr`` uint8
-    ``(n, 3, h, w)``.
+    ``(n, 3, h, w)``; and ``multiple``, where H and W have to be multiples of a number.
 
     Attributes:
         name: How messages and records name it.

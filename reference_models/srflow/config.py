@@ -120,7 +120,7 @@ class NetworkConfig:
         """
         if height % self.multiple or width % self.multiple or not height or not width:
             raise UsageError(
-                f"{_WHAT}: images of {height}x{width} cannot be encoded; sides are multiples of "
+                f"{_WHAT}: images of {width}x{height} cannot be encoded; sides are multiples of "
                 f"{self.multiple} here: crop or pad them"
             )
         shapes, channels = [], self.img_channels

@@ -54,6 +54,7 @@ class Restoration:
         """Takes the network, which stays where it is."""
         self.network, self.name = network, name
         self.scale: int = network.config.scale
+        self.multiple: int = network.config.multiple
         self.temperature: float | None = HEAT
         self.identity: str | None = None
         self.training: Mapping[str, float | str] | None = None

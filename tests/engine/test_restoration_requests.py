@@ -11,14 +11,15 @@ import pytest
 import evalkit
 from evalkit.engine.restoration.sweep import sweep_temperature
 from evalkit.errors import MetricError, UsageError
+from evalkit.records.schema import Record
 from reference_models.srflow.config import PRESETS
 from reference_models.srflow.evaluate import Restoration
 from reference_models.srflow.model import Network
 
 
-def measure(cache: Path, side: int = 32, **options: Any) -> None:
+def measure(cache: Path, side: int = 32, **options: Any) -> list[Record]:
     given = {"sr_model": "bicubic", "metrics": "psnr_rgb"} | options
-    evalkit.evaluate_restoration(
+    return evalkit.evaluate_restoration(
         hr=np.full((1, side, side, 3), 90, np.uint8), scale=4, output=None, baselines=False,
         cache_dir=cache, device="cpu", **given,
     )  # fmt: skip
@@ -35,10 +36,23 @@ def test_a_folder_restores_nothing(tmp_path: Path):
         measure(tmp_path, sr_model=tmp_path)
 
 
+def test_a_likelihood_is_one_of_originals_cropped_to_what_the_model_needs(tmp_path: Path):
+    model = Restoration(Network(PRESETS["tiny"].network), name="tiny")
+    (cropped,) = measure(tmp_path, side=36, sr_model=model, metrics="sr_bpd")
+    (whole,) = measure(tmp_path, side=32, sr_model=model, metrics="sr_bpd")
+    # The image is one colour, and so is its low-resolution image.
+    assert cropped.value == pytest.approx(whole.value, rel=1e-6)
+    assert whole.notes == cropped.notes[:-1]
+    assert cropped.notes[-1] == (
+        "the likelihood is one of originals cropped at the bottom and the right to multiples of 8, which the "
+        "model needs: 1 of 1, such as 00000 from 36x36 to 32x32"
+    )
+
+
 def test_an_original_that_has_no_likelihood_is_named(tmp_path: Path):
     model = Restoration(Network(PRESETS["tiny"].network), name="tiny")
-    with pytest.raises(UsageError, match="00000: SRFlow: images of 36x36 cannot be encoded"):
-        measure(tmp_path, side=36, sr_model=model, metrics="sr_bpd")
+    with pytest.raises(MetricError, match="00000: the image is 4x4 and its sides are cropped to multiples"):
+        measure(tmp_path, side=4, sr_model=model, metrics="sr_bpd")
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -7,6 +7,7 @@ restoration or one image, since sizes differ: a row depends on that one alone.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -106,6 +107,11 @@ class _RestorationProbe(ABC):
                 raise MetricError(f"{spec.name} of {seen.where} is not a number")
             found[layer] = np.full((1, 1), value, np.float32)
         return found
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What records should say of the rows."""
+        return ()
 
     @property
     @abstractmethod
@@ -217,6 +223,25 @@ class LikelihoodProbe(_RestorationProbe):
         """Images."""
         return len(self._pairs)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How originals were cropped, where they were."""
+        sizes = [self._pairs.hr(image).shape[1:] for image in range(len(self._pairs))]
+        cut = [image for image, size in enumerate(sizes) if any(side % self._multiple for side in size)]
+        if not cut:
+            return ()
+        (height, width), name = sizes[cut[0]], self._pairs.names[cut[0]]
+        fitting = "x".join(str(side - side % self._multiple) for side in (width, height))
+        return (
+            f"the likelihood is one of originals cropped at the bottom and the right to multiples of "
+            f"{self._multiple}, which the model needs: {len(cut):,} of {len(sizes):,}, such as {name} from "
+            f"{width}x{height} to {fitting}",
+        )
+
+    @property
+    def _multiple(self) -> int:
+        return math.lcm(int(getattr(self._request.model, "multiple", 1)), self._pairs.scale)
+
     def _look(self, row: int) -> _Seen:
         return self._seen(row, (), self._pairs.names[row])
 
@@ -224,13 +249,14 @@ class LikelihoodProbe(_RestorationProbe):
         assert isinstance(options, ConditionalLikelihoodOptions)
         import torch
 
-        model, image, original = self._request.model, seen.image, seen.original
+        model, image = self._request.model, seen.image
+        original = np.ascontiguousarray(whole(seen.original, self._multiple))
+        high, wide = (side // self._pairs.scale for side in original.shape[1:])
+        low = self._pairs.lr(image)[:, :high, :wide]
         noise = draw_uniform(self._request.seed, "dequantise", range(image, image + 1), original.size)[0]
         given = dequantise(original, noise.reshape(original.shape), bits=options.bits, scale="unit")
         try:
-            found = model.conditional_nats(
-                torch.from_numpy(given[None]), torch.from_numpy(self._pairs.lr(image)[None].copy())
-            )
+            found = model.conditional_nats(torch.from_numpy(given[None]), torch.from_numpy(low[None].copy()))
             nats = float(found[0])
         except EvalkitError:
             raise

@@ -274,7 +274,7 @@ def _record(
         ci95=estimate.interval,
         ci_method=estimate.method,
         extras=dict(found.measured.extras),
-        notes=estimate.notes,
+        notes=(*estimate.notes, *ready.probe.notes),
         seed=found.measured.seed,
         per_image=found.per_image,
         **common,

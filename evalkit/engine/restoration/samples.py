@@ -222,10 +222,12 @@ class ModelRestorations(Restorations):
         at = "" if heat is None else f" at temperature {heat:g}"
         advice = "check its weights" if not heat else f"take a lower temperature than {heat:g}"
         name = self._pairs.names[first.image]
+        left = asked - len(lost)
+        kept = f"The other {left} are kept, and no number was made of them alone" if left else "None is left"
         return (
             f"{len(lost)} of {asked} restorations of {self._model.name}{at} hold values that are not "
-            f"finite and have no grey level; the first is sample {first.sample} of {name}: {advice}. The "
-            f"other {asked - len(lost)} are kept, and no number was made of them alone"
+            f"finite and have no grey level; the first is sample {first.sample} of {name}: {advice}. "
+            f"{kept}"
         )
 
 

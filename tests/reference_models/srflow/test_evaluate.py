@@ -124,7 +124,7 @@ def test_conditional_nats_are_those_of_the_network_pair_by_pair(model):
     assert model.conditional_nats(hr[:0], lr[:0]).shape == (0,)
     with pytest.raises(UsageError, match=r"give floats \(n, 3, H, W\) in \[0, 1\] and uint8 images of 1/4"):
         model.conditional_nats(hr, lr[:, :, :3])
-    with pytest.raises(UsageError, match="20x24 cannot be encoded; sides are multiples of 8"):
+    with pytest.raises(UsageError, match="24x20 cannot be encoded; sides are multiples of 8"):
         model.conditional_nats(torch.zeros(1, 3, 20, 24), torch.zeros(1, 3, 5, 6, dtype=torch.uint8))
 
 

@@ -150,7 +150,7 @@ def test_images_of_other_sizes_than_the_one_of_training():
 @pytest.mark.parametrize(
     ("conditional", "hr", "lr", "words"),
     [
-        (True, (16, 12), (4, 3), "images of 16x12 cannot be encoded; sides are multiples of 8"),
+        (True, (16, 12), (4, 3), "images of 12x16 cannot be encoded; sides are multiples of 8"),
         (True, (16, 16), (8, 8), "belong to large ones of 32x32, and the large ones are 16x16"),
         (True, (16, 16), None, "the network is conditional; give small images"),
         (False, (16, 16), (4, 4), "made without a condition"),
