@@ -184,7 +184,12 @@ def read_torchscript(path: Path, device: str) -> Loaded:
     """
     import torch
 
-    names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
+    archive = zipfile.is_zipfile(path)
+    with path.open("rb") as file:
+        begun = file.read(4) == b"PK\x03\x04"
+    if begun and not archive:  # the list of what is in an archive stands at its end
+        raise CheckpointError(f"{path} ends too early: it is the beginning of an archive; get the file again")
+    names = zipfile.ZipFile(path).namelist() if archive else []
     if not any(name.endswith("/constants.pkl") for name in names):
         raise CheckpointError(
             f"{path} holds no TorchScript program; it is a state dict or a pickled object: numbers without "

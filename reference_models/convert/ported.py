@@ -32,6 +32,8 @@ _KEYS = {
     # XPixelGroup/BasicSR's files.
     "params": "G",
     "params_ema": "G_ema",
+    # One state dict in a wrapper, as many trainers write it.
+    "state_dict": "G_ema",
 }
 
 

@@ -39,9 +39,15 @@ def read_official(path: str | Path) -> tuple[NetworkConfig, dict[str, Tensor]]:
     Raises:
         CheckpointError: It cannot be read, its tensors are those of no preset, or some are not finite.
     """
-    state = without_prefix(read_ported(path).get("G_ema", {}))
+    state = _network_of(path)
     config = config_from_state(state, str(path))
     return config, from_official(state, config)
+
+
+def _network_of(path: str | Path) -> dict[str, Tensor]:
+    # The network of a file; its average where there is one.
+    states = read_ported(path)
+    return without_prefix(states.get("G_ema") or states.get("G") or {})
 
 
 def config_from_state(state: Mapping[str, Tensor], where: str) -> NetworkConfig:
@@ -119,8 +125,7 @@ def read_encoder(path: str | Path, config: NetworkConfig) -> dict[str, Tensor]:
         CheckpointError: It cannot be read, is no such network, or its tensors are missing, left over, of
             another shape or not finite; names are those of the file.
     """
-    states = read_ported(path)
-    given = without_prefix(states.get("G_ema") or states.get("G") or {})
+    given = _network_of(path)
     their_name = _naming(given, str(path))
     with torch.device("meta"):
         wanted = shapes_of(RRDBNet(config))

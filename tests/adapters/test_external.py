@@ -274,6 +274,14 @@ def test_a_state_dict_is_refused_with_the_way_out(first_format: bool, tmp_path: 
         load_external(str(path), z_dim=6)
 
 
+def test_a_file_that_was_cut_short_is_said(tmp_path: Path):
+    path = tmp_path / "weights.pth"
+    torch.save(Net().state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(CheckpointError, match="ends too early: .*get the file again"):
+        load_external(str(path), z_dim=6)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -39,6 +39,14 @@ def test_files_with_and_without_the_prefix_of_parallel_training(prefix: str, pre
     assert all(torch.equal(loaded[name], state[name]) for name in state)
 
 
+@pytest.mark.parametrize("key", ["state_dict", "params", "params_ema"])
+def test_files_with_the_state_dict_in_a_wrapper(key: str, tmp_path: Path):
+    state = state_of()
+    torch.save({key: state}, tmp_path / "model.pth")
+    loaded = load_checkpoint(tmp_path / "model.pth").network.state_dict()
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+
 def test_state_dicts_go_there_and_back(tmp_path: Path):
     model = build("srflow", preset="tiny", seed=2)
     again = load_checkpoint(export_state_dict(model, tmp_path / "out.pth"))
