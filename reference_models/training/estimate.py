@@ -23,6 +23,7 @@ from reference_models.training.task import Iteration, Task
 
 STEPS = 20
 _PLACES = 5
+_PATIENCE = 60  # seconds; beyond them one step a place has to do
 
 
 class Estimate(NamedTuple):
@@ -51,7 +52,7 @@ class Estimate(NamedTuple):
 
 
 def estimate(task: Task, data: TrainingData, run: RunConfig) -> Estimate:
-    """Measures `STEPS` steps of a task, which is of no use for training afterwards.
+    """Measures `STEPS` steps of a task, of slow ones fewer, which is of no use for training afterwards.
 
     Raises:
         UsageError: The data are none that the task can learn.
@@ -92,6 +93,7 @@ def _rates(
     )  # fmt: skip
     batch, config, index, rates = max(task.batch // group.size, 1), task.config(), 0, []
     machine.reset_peak(device)
+    begun = time.perf_counter()
     for place in range(_PLACES):
         seen, at = 0, int(run.total_images * (place + 0.5) / _PLACES)
         for step in range(1 + STEPS // _PLACES):
@@ -103,6 +105,8 @@ def _rates(
             with machine.explain_memory(device, config, batch, 0):
                 report = task.iterate(Iteration(index=index, images=at, feed=feed, rng=rng, group=group))
             seen, index = seen + report.images, index + 1
+            if step and time.perf_counter() - begun > _PATIENCE * (place + 1) / _PLACES:
+                break
         _wait(device)
         rates.append((time.perf_counter() - started) / seen * 1000)
     return rates
@@ -126,7 +130,7 @@ def describe(found: Estimate, task: Task, data: TrainingData, run: RunConfig) ->
             f"data        {data.num:,} images of {data.resolution}x{data.resolution}{classes}",
             f"parameters  {counts}",
             f"memory      {_size(found.weights_bytes)} of weights, {_size(found.optimiser_bytes)} of "
-            f"optimisers, {_size(found.peak_bytes)} at the peak of {STEPS} steps",
+            f"optimisers, {_size(found.peak_bytes)} at the peak",
             f"speed       {rate:.3g} s/kimg{ends}",
             f"time        {_clock(found.seconds)} for {run.kimg:g} kimg, without evaluations",
         ]
