@@ -78,10 +78,7 @@ ZDim = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option("--z-dim", min=1, help="Width of the latents of a model from outside."),
 ]
-Range = Annotated[
-    RangeName,
-    typer.Option("--range", help="Its images: signed is [-1, 1], unit is [0, 1]."),
-]
+Range = Annotated[RangeName, typer.Option("--range", help="Its images: signed is [-1, 1], unit is [0, 1].")]
 NumClasses = Annotated[int, typer.Option("--num-classes", min=0, help="Its classes; 0 is none.")]
 
 

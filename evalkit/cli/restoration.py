@@ -108,7 +108,7 @@ def asked_for(context: typer.Context) -> bool:
     return True
 
 
-def refuse_temperature(given: float | str | None) -> None:
+def refuse_temperature(given: float | None) -> None:
     """Refuses a temperature where no restorations are asked for.
 
     Raises:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from evalkit.features.catalog import EXTRACTORS, Readiness, weights_status
 from evalkit.features.lpips import DISTANCES
-from evalkit.features.perceptual import DISTS, DISTS_SOURCE, JUDGES, lacking_package
-from evalkit.features.weights import WEIGHTS, status, weights_dir
+from evalkit.features.perceptual import DISTS, DISTS_PACKAGE, DISTS_SOURCE, JUDGES
+from evalkit.features.weights import WEIGHTS, lacking_package, status, weights_dir
 from evalkit.protocols.restoration_options import ConditionalLikelihoodOptions
 from evalkit.protocols.spec import LikelihoodOptions, ProtocolSpec, SeparabilityOptions
 
@@ -64,7 +64,7 @@ def readiness(spec: ProtocolSpec, folder: Path | str | None = None) -> Readiness
         return weights_status(spec.extractor, (spec.layer,), weights_dir=folder)
     if spec.extractor == ANY_BUNDLE:
         return Readiness(ok=False, detail=NAME_A_BUNDLE)
-    if lacking := lacking_package(spec.extractor):
+    if spec.extractor == DISTS and (lacking := lacking_package(**DISTS_PACKAGE)):
         return Readiness(ok=False, detail=lacking)
     for name in judge_of(spec).weights:
         found = status(WEIGHTS[name], weights_dir(folder))

@@ -16,6 +16,7 @@ layers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch.nn import functional
@@ -23,7 +24,6 @@ from torch.nn import functional
 from evalkit.features.base import fitting_tensors
 from evalkit.features.lpips_nets import VGG16
 from evalkit.features.tensors import read_tensors
-from evalkit.features.weights import packaged_file
 
 WEIGHTS_FILE = "functional/image/dists_models/weights.pt"
 WEIGHTS_SHA256 = "f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218"
@@ -77,13 +77,12 @@ def _mean(maps: torch.Tensor) -> torch.Tensor:
     return maps.mean(dim=(2, 3), keepdim=True, dtype=torch.float64)
 
 
-def read_weights() -> dict[str, torch.Tensor]:
-    """``alpha`` and ``beta`` of the installed package, verified.
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """``alpha`` and ``beta`` of the authors' file.
 
     Raises:
-        WeightsError: The package is not installed, or holds another file.
+        WeightsError: It holds something else.
     """
-    path = packaged_file("torchmetrics", WEIGHTS_FILE, WEIGHTS_SHA256, what="dists", install="'evalkit[iqa]'")
     shapes = dict.fromkeys(("alpha", "beta"), (1, sum(_WIDTHS), 1, 1))
     advice = "install it again: pip install --force-reinstall torchmetrics"
     return fitting_tensors(read_tensors(path), shapes, f"{path} does not fit dists", advice)

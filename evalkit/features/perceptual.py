@@ -14,7 +14,6 @@ Imports torch only to load a network.
 
 from __future__ import annotations
 
-import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,6 +32,7 @@ from evalkit.features.lpips import (
     network_tensors,
     weighted_difference,
 )
+from evalkit.features.weights import packaged_file
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,7 @@ T = TypeVar("T")
 Codes = TypeVar("Codes")
 DISTS = "dists"
 DISTS_SOURCE = "dingkeyan93/DISTS, weights DISTS_weights-f5e65c96.pth"
-_DISTS_PACKAGE = "torchmetrics"
+DISTS_PACKAGE = {"package": "torchmetrics", "what": DISTS, "install": "'evalkit[iqa]'"}  # carries them
 _SMALLEST_FOR_DISTS = 16  # four pools
 # Judges by name, and the entry of the weights catalogue that feeds each.
 JUDGES: Mapping[str, str] = {**{name: info.weights for name, info in DISTANCES.items()}, DISTS: "vgg16"}
@@ -206,16 +206,6 @@ class _Dists(_Judge["list[torch.Tensor]"]):
         )
 
 
-def lacking_package(name: str) -> str | None:
-    """What to install before a judge can be loaded; None where nothing lacks."""
-    if name != DISTS or importlib.util.find_spec(_DISTS_PACKAGE) is not None:
-        return None
-    return (
-        f"{name} takes its learned weights from the package {_DISTS_PACKAGE}, which is not installed; pip "
-        "install 'evalkit[iqa]'"
-    )
-
-
 def load_perceptual(
     name: str,
     *,
@@ -243,6 +233,7 @@ def load_perceptual(
     from evalkit.features import dists
     from evalkit.features.lpips_nets import VGG16
 
-    learned = dists.read_weights()
+    carried = packaged_file(file=dists.WEIGHTS_FILE, sha256=dists.WEIGHTS_SHA256, **DISTS_PACKAGE)
+    learned = dists.read_weights(carried)
     tensors, path = network_tensors(JUDGES[name], name, VGG16.shapes(), weights_dir, overrides)
     return _Dists(tensors | learned, torch.device(device), str(path))

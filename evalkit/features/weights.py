@@ -239,6 +239,23 @@ def verify(names: Sequence[str] = (), folder: Path | str | None = None) -> dict[
     return {name: status(entry(name), weights_dir(folder)) for name in names or WEIGHTS}
 
 
+def lacking_package(package: str, *, what: str, install: str) -> str | None:
+    """What to do where a package that carries weights is not installed; None where it is.
+
+    Args:
+        package: Name of the module.
+        what: What the weights are for.
+        install: What to install.
+    """
+    found = importlib.util.find_spec(package)
+    if found is not None and found.origin is not None:
+        return None
+    return (
+        f"{what} takes its learned weights from the package {package}, which is not installed; pip install "
+        f"{install}"
+    )
+
+
 def packaged_file(package: str, file: str, sha256: str, *, what: str, install: str) -> Path:
     """A verified file of weights inside an installed package, which is not imported.
 
@@ -254,12 +271,11 @@ def packaged_file(package: str, file: str, sha256: str, *, what: str, install: s
     Raises:
         WeightsError: The package is not installed, or holds another file.
     """
+    if lacking := lacking_package(package, what=what, install=install):
+        raise WeightsError(lacking)
     found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
-        raise WeightsError(
-            f"{what} takes its learned weights from the package {package}, which is not installed; pip "
-            f"install {install}"
-        )
+    assert found is not None
+    assert found.origin is not None
     path = Path(found.origin).parent / file
     if not path.is_file() or sha256_file(path) != sha256:
         raise WeightsError(

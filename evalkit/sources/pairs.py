@@ -70,9 +70,13 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.names)
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of the original, cropped; nothing is decoded."""
+        return self._fitting(self._forms[index])
+
     def hr(self, index: int) -> UInt8Array:
         """The original, cropped: uint8 RGB ``(3, h * scale, w * scale)``."""
-        height, width = self._fitting(self._forms[index])
+        height, width = self.size(index)
         return np.array(self._high.load([index])[0][:, :height, :width])
 
     def lr(self, index: int) -> UInt8Array:

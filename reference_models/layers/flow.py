@@ -15,6 +15,7 @@ convolution's inverse is that of float64 in its LU form as well.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -28,9 +29,10 @@ _LEAST_STD = 1e-6
 _LOG_SCALE = 3.0
 
 
-class FlowLayer(nn.Module):
+class FlowLayer(nn.Module, ABC):
     """A map of images that can be undone."""
 
+    @abstractmethod
     def forward(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The map.
 
@@ -41,11 +43,10 @@ class FlowLayer(nn.Module):
         Returns:
             Images, and logarithms of volume change ``(n,)`` in nats.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def reverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The inverse of the map, and minus the logarithms of its volume change there."""
-        raise NotImplementedError
 
 
 class Squeeze(FlowLayer):

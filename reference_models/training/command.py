@@ -94,7 +94,10 @@ def train(
         bool, typer.Option("--tensorboard", help="Write TensorBoard's files (extra tensorboard).")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print settings, memory and expected time after 20 steps.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Print settings, memory and expected time after 20 steps, of slow ones fewer."
+        ),
     ] = False,
 ) -> None:
     """Train a reference model: stop it at any time, and go on with --resume auto.

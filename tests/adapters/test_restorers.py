@@ -1,4 +1,4 @@
-"""What restores images: the baselines, models from outside by every way in, and what each misfit says."""
+"""What restores images: models from outside by every way in, and what each misfit says."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evalkit.adapters.baselines import BASELINES, Baseline
+from evalkit.adapters.baselines import Baseline
 from evalkit.adapters.capabilities import Restores, offers
 from evalkit.adapters.resolve import open_restorer
 from evalkit.adapters.restorers import adapt_restorer
 from evalkit.errors import CheckpointError, EvalkitError, SourceError, UsageError
 from evalkit.imaging.quantise import to_uint8
-from evalkit.imaging.resize_matlab import imresize
 
 RNG = np.random.default_rng(3)
 IMAGE = torch.from_numpy(RNG.integers(0, 256, (3, 6, 5), dtype=np.uint8))
@@ -44,38 +43,6 @@ class Doubling(nn.Module):
 def noisy(x: Tensor, seed: int, temperature: float = 0.5) -> Tensor:
     draws = torch.randn(1, 3, 12, 10, generator=torch.Generator().manual_seed(seed % 2**31))
     return enlarged(x) + 0.1 * temperature * draws
-
-
-# -- baselines
-
-
-@pytest.mark.parametrize("name", list(BASELINES))
-@pytest.mark.parametrize("scale", [1, 2, 3, 8])
-def test_baselines_are_matlab_s(name: str, scale: int):
-    model = open_restorer(name, None, scale=scale)
-    made = model.restore(IMAGE, seeds=SEEDS)
-    pixels = IMAGE.numpy()
-    expected = {
-        "nearest": lambda: pixels.repeat(scale, 1).repeat(scale, 2),
-        "bicubic": lambda: imresize(pixels, scale),
-        "lanczos": lambda: imresize(pixels, scale, kernel="lanczos3"),
-    }[name]()
-    assert made.dtype == torch.uint8
-    assert made.shape == (4, 3, 6 * scale, 5 * scale)
-    assert all(np.array_equal(each, expected) for each in made.numpy())
-    assert (model.stochastic, model.temperature, model.scale) == (False, None, scale)
-    assert scale > 1 or np.array_equal(made[0], pixels)
-
-
-def test_baselines_are_told_apart():
-    identities = {Baseline(name, scale).identity for name in BASELINES for scale in (2, 4)}
-    assert len(identities) == 2 * len(BASELINES)
-    with pytest.raises(UsageError, match="bicubic has no temperature; leave --temperature 0.5 out"):
-        Baseline("bicubic", 2).restore(IMAGE, seeds=SEEDS, temperature=0.5)
-    with pytest.raises(UsageError, match=r"unknown baseline 'bicubc' \(nearest: bicubic\)"):
-        Baseline("bicubc", 2)
-    with pytest.raises(UsageError, match="the scale is 0; give a whole number from 1 up"):
-        Baseline("bicubic", 0)
 
 
 # -- the call

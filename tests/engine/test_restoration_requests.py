@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import evalkit
+from evalkit.engine.judges import readiness
 from evalkit.engine.restoration.sweep import sweep_temperature
 from evalkit.errors import MetricError, UsageError
+from evalkit.protocols.catalog import PROTOCOLS
 from evalkit.records.schema import Record
 from reference_models.srflow.config import PRESETS
 from reference_models.srflow.evaluate import Restoration
@@ -73,3 +75,13 @@ def test_of_several_processes_the_first_alone_ends_in_an_error(
         evalkit.evaluate_restoration(temperature=1e38, baselines=False, **asked)
     with pytest.raises(MetricError, match="not finite"):
         sweep_temperature([1e37, 1e38], **asked)
+
+
+def test_a_package_that_lacks_is_said_before_a_run(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = readiness(PROTOCOLS["dists"])
+    assert not found.ok
+    assert found.detail == (
+        "dists takes its learned weights from the package torchmetrics, which is not installed; pip install "
+        "'evalkit[iqa]'"
+    )

@@ -23,6 +23,8 @@ from evalkit.errors import UsageError
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from evalkit.engine.restoration.run import Judges
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RestorationCost:
@@ -143,7 +145,7 @@ def _all(
         yield from baselines_of(request)
 
 
-def _costs(request: RestorationRequest, judges: Any) -> Iterator[RestorationCost]:  # noqa: ANN401
+def _costs(request: RestorationRequest, judges: Judges) -> Iterator[RestorationCost]:
     restorations = restorations_of(request)
     if isinstance(restorations, ModelRestorations) and needs_restorations(request):
         missing = restorations.missing()

@@ -226,7 +226,7 @@ class LikelihoodProbe(_RestorationProbe):
     @property
     def notes(self) -> tuple[str, ...]:
         """How originals were cropped, where they were."""
-        sizes = [self._pairs.hr(image).shape[1:] for image in range(len(self._pairs))]
+        sizes = [self._pairs.size(image) for image in range(len(self._pairs))]
         cut = [image for image, size in enumerate(sizes) if any(side % self._multiple for side in size)]
         if not cut:
             return ()

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     from evalkit.features.perceptual import Perceptual
 
+    Judges = Mapping[str, Perceptual | None]
+
 NO_JUDGE = "none"
 
 
@@ -114,8 +116,20 @@ def evaluate_restoration(
     return [*found.records, *(record for each in found.baselines for record in each)]
 
 
-def run_restoration(request: RestorationRequest, output: Path | str | None, *, baselines: bool) -> Evaluation:
+def run_restoration(
+    request: RestorationRequest,
+    output: Path | str | None,
+    *,
+    baselines: bool,
+    judges: Judges | None = None,
+) -> Evaluation:
     """`evaluate_restoration` of a request that is resolved; what failed is told and not raised.
+
+    Args:
+        request: What is asked.
+        output: Results folder; None files nothing.
+        baselines: Whether the baselines are measured too.
+        judges: The networks that the protocols look through, where they are loaded already.
 
     Raises:
         EvalkitError: Nothing at all can be measured, or nothing can be written.
@@ -124,7 +138,9 @@ def run_restoration(request: RestorationRequest, output: Path | str | None, *, b
     if filed is not None and request.world.is_main:
         filed.check_writable()
     request.store.check_writable()
-    judges, failures = load_judges(request)
+    failures: list[EvalkitError] = []
+    if judges is None:
+        judges, failures = load_judges(request)
     if failures and not any(spec.extractor in judges for spec in request.measured):
         raise failures[0]
     restorations = restorations_of(request)
@@ -136,7 +152,7 @@ def run_restoration(request: RestorationRequest, output: Path | str | None, *, b
     return Evaluation(records, beside, request, restorations, failures)
 
 
-def load_judges(request: RestorationRequest) -> tuple[dict[str, Perceptual | None], list[EvalkitError]]:
+def load_judges(request: RestorationRequest) -> tuple[Judges, list[EvalkitError]]:
     """The networks that the request's protocols look through, by name, and what lacks.
 
     They are loaded before any work, so that what lacks is said at once. Protocols that look through nothing
@@ -162,7 +178,7 @@ def load_judges(request: RestorationRequest) -> tuple[dict[str, Perceptual | Non
 def _measure(
     request: RestorationRequest,
     restorations: Restorations,
-    judges: Mapping[str, Perceptual | None],
+    judges: Judges,
     filed: RecordStore | None,
     failures: list[EvalkitError],
 ) -> list[Record]:
@@ -216,9 +232,7 @@ def needs_restorations(request: RestorationRequest) -> bool:
     return any(probe_kind(spec).judges_restorations for spec in request.measured)
 
 
-def open_probes(
-    request: RestorationRequest, restorations: Restorations, judges: Mapping[str, Perceptual | None]
-) -> list[Opened]:
+def open_probes(request: RestorationRequest, restorations: Restorations, judges: Judges) -> list[Opened]:
     """A probe for every network and kind of row that the request needs, with its tables."""
     grouped: dict[tuple[object, str], list[ProtocolSpec]] = {}
     for spec in request.measured:
@@ -230,7 +244,7 @@ def open_probes(
 def _open(
     request: RestorationRequest,
     restorations: Restorations,
-    judges: Mapping[str, Perceptual | None],
+    judges: Judges,
     specs: Sequence[ProtocolSpec],
 ) -> Opened:
     probe = probe_kind(specs[0])(request, restorations, specs, judges[specs[0].extractor])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +39,7 @@ class _Lost(NamedTuple):
     sample: int
 
 
-class Restorations:
+class Restorations(ABC):
     """Restorations by image and sample.
 
     Attributes:
@@ -53,14 +54,14 @@ class Restorations:
     distinct: int
     notes: tuple[str, ...]
 
+    @abstractmethod
     def get(self, image: int, sample: int) -> UInt8Array:
         """One restoration, uint8 RGB ``(3, h, w)``."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def fingerprint(self) -> str:
         """Digest of all that decides them."""
-        raise NotImplementedError
 
 
 class GivenRestorations(Restorations):

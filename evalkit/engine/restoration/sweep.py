@@ -144,7 +144,8 @@ def sweep_temperature(
     first = prepare(**arguments)
     if first.temperature is None:
         raise UsageError(f"{first.model.name} has no temperature to sweep over")
-    if lacking := load_judges(first)[1]:
+    judges, lacking = load_judges(first)
+    if lacking:
         raise lacking[0]
     name = arguments.get("name") or str(first.model.name)
     found: list[tuple[Record, ...]] = []
@@ -152,7 +153,7 @@ def sweep_temperature(
     for temperature in temperatures:
         first.reporter.say(f"temperature {temperature:g}")
         request = at_temperature(first, temperature, name)
-        point = run_restoration(request, output, baselines=False)
+        point = run_restoration(request, output, baselines=False, judges=judges)
         for failure in point.failures:
             if not isinstance(failure, MetricError):  # it would fail at every temperature
                 point.check(output)

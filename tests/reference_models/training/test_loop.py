@@ -16,7 +16,6 @@ from small_tasks import STYLEGAN2
 
 from evalkit.errors import (
     CheckpointError,
-    EvalkitError,
     MetricError,
     SourceError,
     StoreError,
@@ -25,30 +24,13 @@ from evalkit.errors import (
 )
 from reference_models.loading import load_checkpoint
 from reference_models.training import checkpoint
-from reference_models.training.config import EvalSpec, RunConfig
-from reference_models.training.estimate import describe, estimate
+from reference_models.training.config import EvalSpec
 from reference_models.training.logs import Screen
 from reference_models.training.loop import iteration_seed, train
 from reference_models.training.start import prepare
 from reference_models.training.task import Report, Score
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "images.npz"
-    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
-    np.savez(path, images=images)
-    return str(path)
-
-
-@pytest.fixture
-def run(tmp_path, data):
-    return RunConfig(
-        model="stylegan2", data=data, output=str(tmp_path / "run"), kimg=0.064, overrides=STYLEGAN2,
-        snapshot_kimg=0.032, grid=4,
-    )  # fmt: skip
 
 
 def go(run, *, resume=None, evaluator=None, iterate=None):
@@ -363,54 +345,3 @@ def test_data_smaller_than_a_batch_are_refused(run):
         go(dataclasses.replace(run, overrides={**STYLEGAN2, "batch": 48}))
     mirrored = dataclasses.replace(run, mirror=True, overrides={**STYLEGAN2, "batch": 48}, kimg=0.001)
     assert go(mirrored).images == 48
-
-
-def test_images_of_another_side_than_the_networks_are_refused(run):
-    task, _ = prepare(run)
-    _, larger = prepare(dataclasses.replace(run, fit="resize", resolution=16))
-    with pytest.raises(UsageError, match="has images of 16x16, and stylegan2 was built for 8x8"):
-        train(task, larger, run)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"model": "stylegan9"}, "unknown model 'stylegan9' .nearest: stylegan"),
-        ({"preset": "tyni"}, "no preset 'tyni' .nearest: tiny"),
-        ({"overrides": {"G_lrat": 1}}, "no field 'G_lrat' .nearest: G_lrate"),
-        ({"overrides": {"G_lrate": "fast"}}, "G_lrate is 'fast'"),
-        ({"overrides": {"betas": 3}}, "betas is 3; give two numbers from 0 to below 1"),
-        ({"overrides": {"generator.w_dimm": 3}}, "w_dimm"),
-        ({"cond": True}, "label"),
-        ({"data": "/absent.npz"}, "absent"),
-    ],
-)
-def test_what_cannot_be_built_is_said(run, change, words):
-    with pytest.raises(EvalkitError, match=words):
-        prepare(dataclasses.replace(run, **change))
-
-
-def test_images_are_fitted_to_the_preset_or_to_a_given_side(run):
-    assert prepare(dataclasses.replace(run, fit="crop")).data.resolution == 32
-    task, data = prepare(dataclasses.replace(run, fit="crop", resolution=16))
-    assert (task.img_resolution, data.resolution) == (16, 16)
-
-
-def test_mirroring_is_the_feeds_or_the_recipes(run):
-    progan = dataclasses.replace(run, model="progan", overrides={}, mirror=True)
-    assert prepare(progan).task.config()["recipe"]["mirror"] is True
-    assert prepare(dataclasses.replace(run, mirror=True)).task.mirror_doubles
-
-
-def test_an_estimate_measures_and_writes_nothing(run):
-    task, data = prepare(run)
-    found = estimate(task, data, run)
-    assert found.parameters["G"] == sum(p.numel() for p in task.networks["G"].parameters())
-    assert found.weights_bytes >= 4 * sum(found.parameters.values())
-    assert found.optimiser_bytes >= 8 * (found.parameters["G"] + found.parameters["D"])
-    assert len(found.s_per_kimg) == 5
-    assert found.seconds > 0
-    text = describe(found, task, data, run)
-    for words in ("parameters", "s/kimg", '"G_lrate"', "40 images of 8x8", "for 0.064 kimg"):
-        assert words in text
-    assert not os.path.exists(run.output)
